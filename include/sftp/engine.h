@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the SFTP backend share: the backend itself, nodes, open files.
+ * Thread: the loop.
+ */
+#ifndef SFTP_ENGINE_H
+#define SFTP_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sftp/client.h"
+#include "sftp/order.h"
+#include "sftp/sftp.h"
+#include "util/hash.h"
+#include "util/list.h"
+#include "util/log.h"
+#include "util/timer.h"
+#include "vfs/backend.h"
+
+/* A file on the server that is open here, however often. */
+struct fxp_node {
+	struct hash_node by_id;
+	uint64_t id; /* 0: not known, shared with nobody and in no table */
+	unsigned refs;
+	struct fxp_order order; /* of I/O on it */
+
+	/* To know it again on a new connection. */
+	struct be_attr known;	/* as the server last showed it */
+	bool dirty;		/* written since */
+	unsigned write_count;	/* WRITEs and copies in flight */
+	unsigned change_count;	/* attribute changes in flight */
+	uint64_t acked_end;	/* behind the last byte whose WRITE was acknowledged */
+	uint64_t sent_end;	/* behind the last byte sent */
+};
+
+struct be_file {
+	struct list entry; /* fb->files */
+	struct fxp_backend *fb;
+	unsigned refs;	     /* the vfs's, and one for each operation */
+	unsigned io_count;   /* operations that need the handle, CLOSE apart */
+	struct fxp_node *node;
+	be_where_fn *where;
+	void *owner;
+	uint32_t flags; /* enum be_open_flags without CREAT, TRUNC, EXCL */
+	bool closed;	/* by the vfs */
+	bool stale;	/* could not be opened again */
+	char *path;	/* as it was opened, or at close */
+	struct fxp_handle handle;
+	struct fxp_handle near; /* for copy-data: on the lane of the other file; len 0: none */
+	struct fxp_stripes *stripes; /* NULL: one handle */
+};
+
+struct fxp_session; /* start and reconnect */
+
+struct fxp_backend {
+	struct backend base;
+	struct be_info info;
+	struct fxp_client client;
+	struct link *link;
+	struct clock *clock;
+	struct budget *budget;
+
+	struct fxp_order names; /* of requests by path */
+	struct list files;
+	struct hash nodes;
+	struct list read_queue; /* struct fxp_io, waiting for the window */
+	struct list write_queue;
+	bool pumping;
+	size_t read_short_len; /* length of the last short reply that was not the end */
+	struct log_limit hostile_limit;
+	uint32_t own_uid; /* of files we create */
+	bool own_uid_known;
+	bool chmod_plain; /* lsetstat cannot change modes on this server, SETSTAT can */
+
+	struct fxp_session *session;
+	struct fxp_recover *recover;
+};
+
+static inline struct fxp_backend *fxp_backend_of(struct backend *b)
+{
+	return list_entry(b, struct fxp_backend, base);
+}
+
+/* Brings fb->info up to date. */
+void fxp_backend_refresh(struct fxp_backend *fb);
+
+/* Everything that waits is answered BE_LOST. */
+void fxp_backend_fail_all(struct fxp_backend *fb);
+
+/* node.c */
+struct fxp_node *fxp_node_get(struct fxp_backend *fb, uint64_t id); /* NULL: out of memory */
+void fxp_node_unref(struct fxp_backend *fb, struct fxp_node *n);
+struct fxp_node *fxp_node_at(struct fxp_backend *fb, const char *path); /* open there, or NULL */
+void fxp_node_seen(struct fxp_node *n, const struct be_attr *attr);
+void fxp_node_write_sent(struct fxp_node *n, uint64_t off, uint64_t len);
+void fxp_node_write_done(struct fxp_node *n, bool ok, uint64_t off, uint64_t len);
+
+/* Return: true when `now` may be the file that the node was on the old connection. */
+bool fxp_node_same(const struct fxp_node *n, const struct be_attr *now);
+
+/* open.c */
+int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
+	     be_where_fn *where, void *owner, be_open_fn *done, void *arg);
+void fxp_close(struct backend *b, struct be_file *f);
+void fxp_file_node(struct backend *b, struct be_file *f, uint64_t node, void *owner);
+void fxp_file_ref(struct be_file *f);
+void fxp_file_unref(struct be_file *f);
+uint32_t fxp_file_pflags(const struct be_file *f);
+void fxp_handle_set(struct fxp_backend *fb, struct fxp_handle *h, const struct fxr_answer *answer);
+
+/* The present path, in a buffer of `size` bytes. Return: 0 or -ESTALE. */
+int fxp_file_where(const struct be_file *f, char *path, size_t size);
+
+/* io.c */
+int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
+	     void *arg);
+int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
+	      size_t block_off, size_t len, be_status_fn *done, void *arg);
+
+/* Sends what waits for the window as far as there is room. */
+void fxp_io_pump(struct fxp_backend *fb);
+
+/* barrier.c */
+int fxp_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);
+int fxp_fsync(struct backend *b, struct be_file *f, be_status_fn *done, void *arg);
+
+/* copy.c */
+int fxp_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
+	     uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
+
+/* setattr.c */
+int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
+		be_attr_fn *done, void *arg);
+int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want,
+		 be_attr_fn *done, void *arg);
+
+/* look.c */
+int fxp_stat(struct backend *b, const char *path, bool follow, be_attr_fn *done, void *arg);
+int fxp_readlink(struct backend *b, const char *path, be_path_fn *done, void *arg);
+int fxp_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *arg);
+
+/* change.c */
+int fxp_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg);
+int fxp_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
+		void *arg);
+int fxp_link(struct backend *b, const char *from, const char *to, be_attr_fn *done, void *arg);
+int fxp_rmdir(struct backend *b, const char *path, be_status_fn *done, void *arg);
+int fxp_remove(struct backend *b, const char *path, be_status_fn *done, void *arg);
+
+/* rename.c */
+int fxp_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
+	       be_status_fn *done, void *arg);
+
+/* list.c */
+int fxp_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
+	     void *arg, struct be_list **out);
+void fxp_list_cancel(struct backend *b, struct be_list *l);
+void fxp_list_pause(struct backend *b, struct be_list *l, bool paused);
+
+/* session.c */
+int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root,
+		       fxp_started_fn *started, void *arg);
+void fxp_session_destroy(struct fxp_backend *fb);
+void fxp_session_connect(struct fxp_backend *fb); /* now, if there is no connection */
+void fxp_session_recovered(struct fxp_backend *fb); /* from recover.c: go on */
+bool fxp_session_needs_attention(const struct fxp_backend *fb);
+extern const struct fxp_client_events fxp_session_events;
+
+/* recover.c: opens files again, then settles what was lost, then fxp_session_recovered(). */
+int fxp_recover_create(struct fxp_backend *fb);
+void fxp_recover_destroy(struct fxp_backend *fb);
+void fxp_recover_start(struct fxp_backend *fb);
+void fxp_recover_stop(struct fxp_backend *fb); /* the connection broke again */
+void fxp_recover_forget(struct fxp_backend *fb); /* the lost requests are being answered */
+
+/* settle.c: finds out about the oldest lost request; `next` runs when it is dealt with. */
+struct fxp_settle;
+int fxp_settle_start(struct fxp_backend *fb, struct fxr *r, struct fxp_settle **out,
+		     void (*next)(struct fxp_backend *fb));
+void fxp_settle_stop(struct fxp_settle *s);
+void fxp_settle_forget(struct fxp_settle *s); /* the request is answered otherwise */
+
+#endif

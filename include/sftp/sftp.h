@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The SFTP v3 backend: struct backend over one or more links. Owns lanes, handles, request ids,
+ * windows, bursts, ordering, reconnection and settlement; knows no node, cache or FUSE request.
+ *
+ * Thread: the loop. Spec: draft-ietf-secsh-filexfer-02; OpenSSH PROTOCOL sections 3 and 4.
+ */
+#ifndef SFTP_SFTP_H
+#define SFTP_SFTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sftp/link.h"
+#include "util/timer.h"
+#include "vfs/backend.h"
+
+struct fxp_backend;
+
+struct fxp_config {
+	size_t read_len_max;  /* user's cap on one READ; 0: what the server allows */
+	size_t write_len_max; /* the same for WRITE */
+	bool reconnect;	      /* after a loss: connect again and continue */
+	int64_t probe_interval_ms; /* links without probes of their own: REALPATH after this silence */
+	unsigned probe_count_max;
+};
+
+/* What `sftpfs status` shows. */
+struct fxp_stats {
+	uint64_t sent_count[256];  /* requests by packet type */
+	uint64_t round_trip_count; /* requests sent while none was in flight on their lane */
+	uint64_t reconnect_count;
+	uint64_t in_flight_count, in_flight_len;
+	uint64_t read_len, written_len;
+	int64_t rtt_min_ms;
+	unsigned lane_count;
+	bool connected;
+	bool needs_attention; /* login or host key refused: attempts have stopped */
+};
+
+/*
+ * Takes over `link` (its events; destroyed with the backend) before it is connected. `started` runs
+ * once: with NULL when the server has answered the handshake and `root` (may be relative to the
+ * login directory, or empty) has been resolved to an absolute path that is a directory, else with
+ * the reason. `budget` is charged for file data in flight.
+ * Return: NULL when out of memory.
+ */
+typedef void fxp_started_fn(void *arg, const struct link_error *error, const char *root_path,
+			    const struct be_attr *root_attr);
+struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_config *cfg,
+				       struct clock *clock, struct budget *budget, const char *root,
+				       bool check_root, fxp_started_fn *started, void *arg);
+
+struct backend *fxp_backend(struct fxp_backend *fb);
+
+/* Try again now: a route change, a wake-up, or the user after a refused login. */
+void fxp_backend_reconnect(struct fxp_backend *fb);
+
+void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out);
+
+/* Stops for good; pending callbacks run with BE_LOST before this returns. NULL is fine. */
+void fxp_backend_destroy(struct fxp_backend *fb);
+
+#endif

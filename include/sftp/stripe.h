@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Further handles of one file on other lanes, over which its WRITEs are striped. They carry data
+ * only after they were proven to be the same file: FSTATs of the first and of the new handle agree
+ * in size, mtime, mode and owner, with a size that our own acknowledged WRITEs produced.
+ *
+ * Thread: the loop.
+ */
+#ifndef SFTP_STRIPE_H
+#define SFTP_STRIPE_H
+
+#include "sftp/engine.h"
+
+/* Closes the further handles; everything on the file has been answered. */
+void fxp_stripes_close(struct be_file *f);
+
+void fxp_stripes_destroy(struct be_file *f);
+
+/* The connection broke: they are gone. */
+void fxp_stripes_lost(struct be_file *f);
+
+/* `len` more bytes of a file have been acknowledged: time to open further handles? */
+void fxp_stripes_consider(struct be_file *f);
+
+/* The handle for the next WRITE. */
+struct fxp_handle *fxp_stripes_next(struct be_file *f);
+
+#endif
