@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One SSH connection over libssh, as its parts see it.
+ *
+ * Internal to ssh/. Thread: the back of the connection (include/ssh/conn.h): a libssh session is
+ * used by one thread only.
+ */
+#ifndef SSH_SSH_CONN_H
+#define SSH_SSH_CONN_H
+
+#include <libssh/callbacks.h>
+#include <libssh/libssh.h>
+
+#include "ssh/child.h"
+#include "ssh/config.h"
+#include "ssh/conn.h"
+#include "ssh/login.h"
+#include "ssh/prompt.h"
+
+/* Signs of life. See ssh_life.c. */
+struct ssh_life {
+	int timer_fd;	      /* CLOCK_BOOTTIME: a suspended machine notices at once */
+	uint64_t seen_in_len; /* bytes received when last looked */
+	int64_t heard_ms;     /* when the last byte came, CLOCK_BOOTTIME */
+	int64_t armed_ms;     /* when the timer fires; 0: not armed */
+	unsigned unanswered;  /* intervals since a probe went out, 0: none is out */
+	int64_t urgent_ms;    /* link_probe(): lost unless heard of by then; 0: none */
+};
+
+struct ssh_conn {
+	struct conn conn; /* first */
+	struct ssh_config cfg;
+
+	/* The way there. */
+	struct child proxy;
+	int fd;		/* ours, so that only we decide how the socket is closed; -1: none */
+	int session_fd; /* the duplicate that libssh uses; -1: none */
+	char address[64]; /* of the server, "" behind a proxy */
+
+	/* The session. */
+	ssh_session session; /* NULL: none */
+	ssh_event event;
+	struct ssh_counter_struct socket_counter;
+	struct ssh_counter_struct packet_counter;
+	int64_t login_deadline_ms; /* 0: none */
+	struct ssh_life life;
+
+	/* Sending. */
+	size_t fed_len;	    /* given to libssh since its buffer was last empty */
+	size_t feed_max_len; /* as much may be: less on slow lines */
+	int64_t fed_ms;	    /* when that began */
+	bool dirty;	    /* a lane has something to look after */
+
+	/* What outlives one connection. */
+	struct login_store store;
+	uint8_t *pinned_key; /* the host key of the first login */
+	size_t pinned_key_len;
+};
+
+static inline struct ssh_conn *ssh_conn_of(struct conn *c)
+{
+	return (struct ssh_conn *)c;
+}
+
+/* --- ssh_session.c: the session up to the end of the key exchange ---------------------------- */
+
+/* Creates the session over sc->fd with all options set. Return: 0 or a negative errno. */
+int ssh_conn_session_create(struct ssh_conn *sc, struct link_error *err);
+
+/* Banner and key exchange. Return: 0 or a negative errno. */
+int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err);
+
+/*
+ * Waits until the session can go on. Return: 1; 0 at the deadline; -ECANCELED; or a negative errno.
+ */
+int ssh_conn_wait(struct ssh_conn *sc, int64_t deadline_ms);
+
+/* libssh's words about the last failure, made one line. */
+const char *ssh_conn_reason(struct ssh_conn *sc);
+
+/* True once libssh has given the session up. */
+bool ssh_conn_is_dead(struct ssh_conn *sc);
+
+/* libssh's log goes into ours. Once per process. */
+void ssh_conn_log_init(void);
+
+/* Lines for the proxy's last words. */
+void ssh_conn_proxy_error(struct ssh_conn *sc, struct link_error *err);
+
+/* How to ask the user, if at all. */
+struct prompt ssh_conn_prompt(const struct ssh_conn *sc);
+
+/* --- host_key.c ----------------------------------------------------------------------------- */
+
+/* The HostKeyAlgorithms to offer, known types first. Return: a string to free, or NULL. */
+char *host_key_preference(struct ssh_conn *sc);
+
+/* Decides about the server's key, asking and remembering as configured. Return: 0 or -EACCES. */
+int host_key_check(struct ssh_conn *sc, struct link_error *err);
+
+/* --- ssh_lane.c ----------------------------------------------------------------------------- */
+
+struct lane *ssh_lane_create(struct conn *c);
+void ssh_lane_open(struct lane *l);
+void ssh_lane_destroy(struct lane *l);
+void ssh_lanes_forget(struct ssh_conn *sc); /* libssh has freed every channel */
+int ssh_conn_pump(struct conn *c, int timeout_ms, struct link_error *err);
+
+/* --- ssh_life.c ----------------------------------------------------------------------------- */
+
+int ssh_life_start(struct ssh_conn *sc);
+void ssh_life_stop(struct ssh_conn *sc);
+
+/* Something may have come: note it. Cheap. */
+void ssh_life_look(struct ssh_conn *sc);
+
+/* The timer fired. Fails the connection when it is dead. */
+void ssh_life_tick(struct ssh_conn *sc);
+
+/* link_probe() */
+void ssh_life_probe(struct conn *c);
+
+#endif

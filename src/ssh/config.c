@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From a command line to a resolved configuration. See include/ssh/config.h.
+ * Room: ssh. Thread: the caller's, before any other. Spec: ssh_config(5).
+ */
+#include "ssh/config.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "config_parts.h"
+#include "ssh/conn.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define DEFAULT_PORT 22
+#define DEFAULT_CONNECT_TIMEOUT_S 30
+#define DEFAULT_BANNER_TIMEOUT_S 15
+#define DEFAULT_LOGIN_TIMEOUT_S 120
+#define DEFAULT_ALIVE_INTERVAL_S 15
+#define DEFAULT_ALIVE_COUNT_MAX 3
+#define DEFAULT_PASSWORD_PROMPTS 3
+
+#define KNOWN_HOSTS_USER "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+#define KNOWN_HOSTS_SYSTEM "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+
+/* Tried when the user names none, best first; what libssh can use. */
+static const char *const default_identities[] = {
+    "~/.ssh/id_ed25519",
+    "~/.ssh/id_ecdsa",
+    "~/.ssh/id_rsa",
+};
+
+/* Return: 0, -EINVAL or -ENOMEM. */
+typedef int apply_fn(struct ssh_config *c, const char *value, void *member);
+
+static int set_string(struct ssh_config *c, const char *value, void *member)
+{
+	char **at = member;
+
+	free(*at);
+	*at = NULL;
+	if (strcasecmp(value, "none") == 0)
+		return 0;
+	*at = strdup(value);
+	return *at ? 0 : -ENOMEM;
+}
+
+static int set_bool(struct ssh_config *c, const char *value, void *member)
+{
+	bool *at = member;
+
+	*at = strcasecmp(value, "yes") == 0 || strcasecmp(value, "true") == 0;
+	return 0;
+}
+
+static int set_unsigned(struct ssh_config *c, const char *value, void *member)
+{
+	uint64_t number;
+
+	if (num_parse_u64(value, 10, 0, UINT32_MAX, &number))
+		return -EINVAL;
+	*(unsigned *)member = (unsigned)number;
+	return 0;
+}
+
+static int set_time(struct ssh_config *c, const char *value, void *member)
+{
+	uint64_t seconds;
+
+	if (strcasecmp(value, "none") == 0)
+		return 0;
+	if (num_parse_time(value, UINT32_MAX, &seconds))
+		return -EINVAL;
+	*(unsigned *)member = (unsigned)seconds;
+	return 0;
+}
+
+static int add_string(struct ssh_config *c, const char *value, void *member)
+{
+	return strings_add(member, value);
+}
+
+static int add_words(struct ssh_config *c, const char *value, void *member)
+{
+	return strings_add_words(member, value);
+}
+
+static int set_family(struct ssh_config *c, const char *value, void *member)
+{
+	c->address_family = strcasecmp(value, "inet") == 0    ? AF_INET
+			    : strcasecmp(value, "inet6") == 0 ? AF_INET6
+							      : AF_UNSPEC;
+	return 0;
+}
+
+static int set_policy(struct ssh_config *c, const char *value, void *member)
+{
+	static const struct {
+		const char *name;
+		enum ssh_host_key_policy policy;
+	} names[] = {
+	    {"ask", SSH_HOST_KEY_ASK}, {"yes", SSH_HOST_KEY_YES}, {"true", SSH_HOST_KEY_YES},
+	    {"no", SSH_HOST_KEY_NO},   {"off", SSH_HOST_KEY_NO},  {"false", SSH_HOST_KEY_NO},
+	    {"accept-new", SSH_HOST_KEY_ACCEPT_NEW},
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcasecmp(value, names[i].name) == 0) {
+			c->host_key_policy = names[i].policy;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* "bytes seconds", or as the user writes it: "1G 1h", "default none". */
+static int set_rekey(struct ssh_config *c, const char *value, void *member)
+{
+	char bytes[32], seconds[32] = "0";
+	uint64_t number;
+
+	if (sscanf(value, "%31s %31s", bytes, seconds) < 1)
+		return -EINVAL;
+	if (strcasecmp(bytes, "default") != 0) {
+		if (num_parse_size(bytes, 0, UINT64_MAX, &number))
+			return -EINVAL;
+		c->rekey_len = number;
+	}
+	if (strcasecmp(seconds, "none") != 0) {
+		if (num_parse_time(seconds, UINT32_MAX, &number))
+			return -EINVAL;
+		c->rekey_s = (uint32_t)number;
+	}
+	return 0;
+}
+
+/* Two values: interactive and bulk sessions. Ours is of the second kind. */
+static int set_ip_qos(struct ssh_config *c, const char *value, void *member)
+{
+	static const struct {
+		const char *name;
+		int tos;
+	} names[] = {
+	    {"ef", 0xb8},   {"le", 0x04},	{"lowdelay", 0x10}, {"throughput", 0x08},
+	    {"none", -1},   {"cs0", 0x00},	{"cs1", 0x20},	    {"cs2", 0x40},
+	    {"cs3", 0x60},  {"cs4", 0x80},	{"cs5", 0xa0},	    {"cs6", 0xc0},
+	    {"cs7", 0xe0},  {"af11", 0x28},	{"af12", 0x30},	    {"af13", 0x38},
+	    {"af21", 0x48}, {"af22", 0x50},	{"af23", 0x58},	    {"af31", 0x68},
+	    {"af32", 0x70}, {"af33", 0x78},	{"af41", 0x88},	    {"af42", 0x90},
+	    {"af43", 0x98},
+	};
+	const char *last = strrchr(value, ' ');
+	uint64_t number;
+
+	last = last ? last + 1 : value;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcasecmp(last, names[i].name) == 0) {
+			c->ip_qos = names[i].tos;
+			return 0;
+		}
+	}
+	if (strncasecmp(last, "0x", 2) == 0) {
+		if (num_parse_u64(last + 2, 16, 0, 255, &number))
+			return -EINVAL;
+	} else if (num_parse_u64(last, 10, 0, 255, &number)) {
+		return -EINVAL;
+	}
+	c->ip_qos = (int)number;
+	return 0;
+}
+
+enum keyword_flags {
+	KEYWORD_NOT_DEFAULT = 1, /* ssh's own default is not ours: only what the user set counts */
+};
+
+#define MEMBER(name) offsetof(struct ssh_config, name)
+
+static const struct keyword {
+	const char *name;
+	apply_fn *apply;
+	size_t member;
+	unsigned flags;
+} keywords[] = {
+    {"addressfamily", set_family, 0, 0},
+    {"batchmode", set_bool, MEMBER(batch_mode), 0},
+    {"bindaddress", set_string, MEMBER(bind_address), 0},
+    {"bindinterface", set_string, MEMBER(bind_interface), 0},
+    {"certificatefile", add_string, MEMBER(certificates), 0},
+    {"ciphers", set_string, MEMBER(ciphers), KEYWORD_NOT_DEFAULT},
+    {"compression", set_bool, MEMBER(compression), 0},
+    {"connecttimeout", set_time, MEMBER(connect_timeout_s), KEYWORD_NOT_DEFAULT},
+    {"globalknownhostsfile", add_words, MEMBER(global_known_hosts), 0},
+    {"gssapiauthentication", set_bool, MEMBER(gssapi_auth), 0},
+    {"gssapidelegatecredentials", set_bool, MEMBER(gssapi_delegate), 0},
+    {"hashknownhosts", set_bool, MEMBER(hash_known_hosts), 0},
+    {"hostkeyalgorithms", set_string, MEMBER(host_key_algorithms), KEYWORD_NOT_DEFAULT},
+    {"hostkeyalias", set_string, MEMBER(host_key_alias), 0},
+    {"hostname", set_string, MEMBER(hostname), 0},
+    {"identitiesonly", set_bool, MEMBER(identities_only), 0},
+    {"identityagent", set_string, MEMBER(identity_agent), 0},
+    {"identityfile", add_string, MEMBER(identities), KEYWORD_NOT_DEFAULT},
+    {"ipqos", set_ip_qos, 0, 0},
+    {"kbdinteractiveauthentication", set_bool, MEMBER(kbdint_auth), 0},
+    {"kexalgorithms", set_string, MEMBER(kex), KEYWORD_NOT_DEFAULT},
+    {"macs", set_string, MEMBER(macs), KEYWORD_NOT_DEFAULT},
+    {"numberofpasswordprompts", set_unsigned, MEMBER(password_prompts), 0},
+    {"passwordauthentication", set_bool, MEMBER(password_auth), 0},
+    {"port", set_unsigned, MEMBER(port), 0},
+    {"preferredauthentications", set_string, MEMBER(auth_order), 0},
+    {"proxycommand", set_string, MEMBER(proxy_command), 0},
+    {"proxyjump", set_string, MEMBER(proxy_jump), 0},
+    {"pubkeyacceptedalgorithms", set_string, MEMBER(pubkey_algorithms), KEYWORD_NOT_DEFAULT},
+    {"pubkeyauthentication", set_bool, MEMBER(pubkey_auth), 0},
+    {"rekeylimit", set_rekey, 0, 0},
+    {"requiredrsasize", set_unsigned, MEMBER(rsa_min_bits), KEYWORD_NOT_DEFAULT},
+    {"revokedhostkeys", set_string, MEMBER(revoked_host_keys), 0},
+    {"serveralivecountmax", set_unsigned, MEMBER(alive_count_max), KEYWORD_NOT_DEFAULT},
+    {"serveraliveinterval", set_time, MEMBER(alive_interval_s), KEYWORD_NOT_DEFAULT},
+    {"stricthostkeychecking", set_policy, 0, 0},
+    {"tcpkeepalive", set_bool, MEMBER(tcp_keepalive), 0},
+    {"user", set_string, MEMBER(user), 0},
+    {"userknownhostsfile", add_words, MEMBER(user_known_hosts), 0},
+};
+
+static const struct keyword *keyword_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
+		if (strcasecmp(keywords[i].name, name) == 0)
+			return &keywords[i];
+	return NULL;
+}
+
+static int keyword_apply(struct ssh_config *c, const struct keyword *k, const char *value,
+			 struct link_error *err)
+{
+	int rc = k->apply(c, value, (char *)c + k->member);
+
+	if (rc == -EINVAL)
+		conn_error(err, LINK_FAIL_NONE, "ssh configuration: '%s' is not a value of '%s'",
+			   value, k->name);
+	return rc;
+}
+
+static bool lines_have(const struct config_lines *lines, const char *key, const char *value)
+{
+	for (size_t i = 0; i < lines->keys.count; i++)
+		if (strcmp(lines->keys.at[i], key) == 0 &&
+		    strcmp(lines->values.at[i], value) == 0)
+			return true;
+	return false;
+}
+
+static const char *next_value(const struct config_lines *lines, const char *key, size_t *at)
+{
+	while (*at < lines->keys.count) {
+		size_t i = (*at)++;
+
+		if (strcmp(lines->keys.at[i], key) == 0)
+			return lines->values.at[i];
+	}
+	return NULL;
+}
+
+/* What equals ssh's default was not set, as far as one can tell from outside. */
+static bool is_default(const struct config_lines *lines, const struct config_lines *defaults,
+		       const char *key)
+{
+	size_t at = 0, default_at = 0;
+	const char *value, *default_value;
+
+	do {
+		value = next_value(lines, key, &at);
+		default_value = next_value(defaults, key, &default_at);
+		if (!value || !default_value)
+			return value == default_value;
+	} while (strcmp(value, default_value) == 0);
+	return false;
+}
+
+static int apply_lines(struct ssh_config *c, const struct config_lines *lines,
+		       const struct config_lines *defaults, struct link_error *err)
+{
+	for (size_t i = 0; i < lines->keys.count; i++) {
+		const struct keyword *k = keyword_find(lines->keys.at[i]);
+		int rc;
+
+		if (!k)
+			continue;
+		if ((k->flags & KEYWORD_NOT_DEFAULT) && is_default(lines, defaults, k->name))
+			continue;
+		rc = keyword_apply(c, k, lines->values.at[i], err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The name of "Name=value" or "Name value", and where the value begins. */
+static const char *split_keyword(const char *text, char *name, size_t size)
+{
+	size_t len = strcspn(text, "= \t");
+
+	snprintf(name, size, "%.*s", (int)len, text);
+	text += len;
+	text += strspn(text, " \t");
+	if (*text == '=')
+		text++;
+	return text + strspn(text, " \t");
+}
+
+/* Without an ssh program: the command line alone. The first value of a keyword wins. */
+static int apply_command_line(struct ssh_config *c, const struct ssh_request *req,
+			      struct link_error *err)
+{
+	struct ssh_strings seen = {0};
+	char name[64];
+	int rc = 0;
+
+	for (size_t i = 0; !rc && req->keywords && req->keywords[i]; i++) {
+		const char *value = split_keyword(req->keywords[i], name, sizeof(name));
+		const struct keyword *k = keyword_find(name);
+		bool again = false;
+
+		for (size_t j = 0; j < seen.count; j++)
+			again |= strcasecmp(seen.at[j], name) == 0;
+		if (!k || (again && k->apply != add_string))
+			continue;
+		rc = strings_add(&seen, name);
+		if (!rc)
+			rc = keyword_apply(c, k, value, err);
+	}
+	strings_finish(&seen);
+	return rc;
+}
+
+/* The values that `ssh -G` cannot tell from its defaults count when they were typed. */
+static int apply_typed_defaults(struct ssh_config *c, const struct ssh_request *req,
+				struct link_error *err)
+{
+	static const char *const names[] = {"serveraliveinterval", "serveralivecountmax"};
+	char name[64];
+
+	for (size_t i = 0; req->keywords && req->keywords[i]; i++) {
+		const char *value = split_keyword(req->keywords[i], name, sizeof(name));
+
+		for (size_t j = 0; j < 2; j++)
+			if (strcasecmp(name, names[j]) == 0)
+				return keyword_apply(c, keyword_find(name), value, err);
+	}
+	return 0;
+}
+
+static void set_defaults(struct ssh_config *c)
+{
+	*c = (struct ssh_config){
+	    .port = DEFAULT_PORT,
+	    .address_family = AF_UNSPEC,
+	    .connect_timeout_s = DEFAULT_CONNECT_TIMEOUT_S,
+	    .banner_timeout_s = DEFAULT_BANNER_TIMEOUT_S,
+	    .login_timeout_s = DEFAULT_LOGIN_TIMEOUT_S,
+	    .tcp_keepalive = true,
+	    .ip_qos = -1,
+	    .alive_interval_s = DEFAULT_ALIVE_INTERVAL_S,
+	    .alive_count_max = DEFAULT_ALIVE_COUNT_MAX,
+	    .pubkey_auth = true,
+	    .password_auth = true,
+	    .kbdint_auth = true,
+	    .password_prompts = DEFAULT_PASSWORD_PROMPTS,
+	    .keep_password = true,
+	};
+}
+
+static int apply_request(struct ssh_config *c, const struct ssh_request *req)
+{
+	struct passwd *pw;
+
+	if (req->user && set_string(c, req->user, &c->user))
+		return -ENOMEM;
+	if (!c->user) {
+		pw = getpwuid(getuid());
+		c->user = strdup(pw ? pw->pw_name : "nobody");
+	}
+	if (!c->hostname)
+		c->hostname = strdup(req->host);
+	c->host = strdup(req->host);
+	if (req->sftp_server)
+		c->sftp_server = strdup(req->sftp_server);
+	if (req->config_file)
+		c->config_file = strdup(req->config_file);
+	if (!c->user || !c->hostname || !c->host || (req->sftp_server && !c->sftp_server) ||
+	    (req->config_file && !c->config_file))
+		return -ENOMEM;
+	if (req->port)
+		c->port = req->port;
+	c->compression |= req->compression;
+	c->password_stdin = req->password_stdin;
+	c->keep_password = !req->drop_password;
+	c->batch_mode |= req->no_prompt;
+	return 0;
+}
+
+static int expand_string(const struct ssh_config *c, char **at, const char *what,
+			 struct link_error *err)
+{
+	char *text;
+
+	if (!*at)
+		return 0;
+	text = config_expand(c, *at);
+	if (!text) {
+		conn_error(err, LINK_FAIL_NONE,
+			   "ssh configuration: %s '%s' has an unknown token or variable", what,
+			   *at);
+		return -EINVAL;
+	}
+	free(*at);
+	*at = text;
+	return 0;
+}
+
+static int expand_strings(const struct ssh_config *c, struct ssh_strings *s, const char *what,
+			  struct link_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < s->count; i++)
+		rc = expand_string(c, &s->at[i], what, err);
+	return rc;
+}
+
+static void drop_none(struct ssh_strings *s)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->count; i++) {
+		if (strcasecmp(s->at[i], "none") == 0)
+			free(s->at[i]);
+		else
+			s->at[kept++] = s->at[i];
+	}
+	s->count = kept;
+	if (s->at)
+		s->at[kept] = NULL;
+}
+
+/* "SSH_AUTH_SOCK" and "$NAME" are variables, anything else a path. */
+static int resolve_agent(struct ssh_config *c, bool none)
+{
+	const char *path = c->identity_agent;
+	char *copy;
+
+	if (none)
+		path = NULL;
+	else if (!path || strcmp(path, "SSH_AUTH_SOCK") == 0)
+		path = getenv("SSH_AUTH_SOCK");
+	else if (path[0] == '$' && path[1] != '{')
+		path = getenv(path + 1);
+	if (path && !path[0])
+		path = NULL;
+	copy = path ? strdup(path) : NULL;
+	free(c->identity_agent);
+	c->identity_agent = copy;
+	return path && !copy ? -ENOMEM : 0;
+}
+
+static int complete(struct ssh_config *c, bool no_agent, struct link_error *err)
+{
+	bool none_named = c->identities.count == 0;
+	int rc = 0;
+
+	/* "IdentityFile none" means no file at all. */
+	drop_none(&c->identities);
+	drop_none(&c->user_known_hosts);
+	drop_none(&c->global_known_hosts);
+	for (size_t i = 0; !rc && none_named && i < 3; i++)
+		rc = strings_add(&c->default_identities, default_identities[i]);
+	if (!rc)
+		rc = resolve_agent(c, no_agent);
+	if (!rc)
+		rc = expand_strings(c, &c->identities, "IdentityFile", err);
+	if (!rc)
+		rc = expand_strings(c, &c->default_identities, "IdentityFile", err);
+	if (!rc)
+		rc = expand_strings(c, &c->certificates, "CertificateFile", err);
+	if (!rc)
+		rc = expand_strings(c, &c->user_known_hosts, "UserKnownHostsFile", err);
+	if (!rc)
+		rc = expand_strings(c, &c->global_known_hosts, "GlobalKnownHostsFile", err);
+	if (!rc)
+		rc = expand_string(c, &c->identity_agent, "IdentityAgent", err);
+	if (!rc)
+		rc = expand_string(c, &c->revoked_host_keys, "RevokedHostKeys", err);
+	if (!rc)
+		rc = expand_string(c, &c->proxy_command, "ProxyCommand", err);
+	if (!rc && (c->port == 0 || c->port > 65535)) {
+		conn_error(err, LINK_FAIL_NONE, "'%u' is not a port", c->port);
+		rc = -EINVAL;
+	}
+	return rc;
+}
+
+int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
+		       struct link_error *err)
+{
+	struct config_lines lines = {0}, defaults = {0};
+	bool no_agent = false;
+	int rc;
+
+	*err = (struct link_error){.fail = LINK_FAIL_NONE};
+	set_defaults(out);
+	if (!req->host[0] || req->host[0] == '-') {
+		conn_error(err, LINK_FAIL_NONE, "'%s' is not a host name", req->host);
+		return -EINVAL;
+	}
+	rc = config_run(req, false, &lines, err);
+	if (rc == 0)
+		rc = config_run(req, true, &defaults, err);
+	if (rc == 0) {
+		no_agent = lines_have(&lines, "identityagent", "none");
+		rc = apply_lines(out, &lines, &defaults, err);
+		if (rc == 0)
+			rc = apply_typed_defaults(out, req, err);
+	} else if (rc == -ENOENT) {
+		log_info(LOG_SSH, "no ssh program is installed: ssh configuration files are not "
+				  "read");
+		rc = apply_command_line(out, req, err);
+		if (!rc && out->user_known_hosts.count == 0)
+			rc = strings_add_words(&out->user_known_hosts, KNOWN_HOSTS_USER);
+		if (!rc && out->global_known_hosts.count == 0)
+			rc = strings_add_words(&out->global_known_hosts, KNOWN_HOSTS_SYSTEM);
+	}
+	if (rc == 0)
+		rc = apply_request(out, req);
+	if (rc == 0)
+		rc = complete(out, no_agent, err);
+	config_lines_finish(&lines);
+	config_lines_finish(&defaults);
+	if (rc) {
+		if (!err->text[0])
+			conn_error(err, LINK_FAIL_NONE, "ssh configuration: %s", strerror(-rc));
+		ssh_config_finish(out);
+	}
+	return rc;
+}
+
+void ssh_config_finish(struct ssh_config *c)
+{
+	char *strings[] = {c->host, c->hostname, c->user, c->sftp_server, c->bind_address,
+			   c->bind_interface, c->proxy_command, c->proxy_jump, c->ciphers, c->macs,
+			   c->kex, c->host_key_algorithms, c->pubkey_algorithms, c->host_key_alias,
+			   c->revoked_host_keys, c->auth_order, c->identity_agent,
+			   c->config_file};
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
+		free(strings[i]);
+	strings_finish(&c->user_known_hosts);
+	strings_finish(&c->global_known_hosts);
+	strings_finish(&c->identities);
+	strings_finish(&c->default_identities);
+	strings_finish(&c->certificates);
+	*c = (struct ssh_config){0};
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The parts of config resolution. Internal to config*.c. */
+#ifndef SSH_CONFIG_PARTS_H
+#define SSH_CONFIG_PARTS_H
+
+#include "ssh/config.h"
+
+/* What `ssh -G` printed: alternating keywords (lower case) and values. */
+struct config_lines {
+	struct ssh_strings keys;
+	struct ssh_strings values;
+};
+
+/* Return: 0 or -ENOMEM. */
+int strings_add(struct ssh_strings *s, const char *text);
+void strings_finish(struct ssh_strings *s);
+
+/* Cuts `text` at white space. */
+int strings_add_words(struct ssh_strings *s, const char *text);
+
+void config_lines_finish(struct config_lines *lines);
+
+/*
+ * Runs `ssh -G` as `req` says; with `defaults` for an unknown host and without any file, which
+ * shows ssh's own defaults. Return: 0; -ENOENT: no ssh program; -EINVAL: `err` says what ssh said.
+ */
+int config_run(const struct ssh_request *req, bool defaults, struct config_lines *lines,
+	       struct link_error *err);
+
+/*
+ * Expands ~, ${VAR} and the tokens of ssh_config(5).
+ * Return: a string to free; NULL when out of memory or a token or variable is unknown.
+ */
+char *config_expand(const struct ssh_config *c, const char *text);
+
+#endif

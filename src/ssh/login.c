@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Logging in: which methods, in which order, and what to say when none worked.
+ * Room: ssh. Thread: the back. Spec: RFC 4252; ssh_config(5) PreferredAuthentications.
+ */
+#include "ssh/login.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "login_parts.h"
+#include "util/buf.h"
+#include "util/log.h"
+
+/* Factors that one login may take; a server that goes on for ever is not worth it. */
+#define FACTOR_MAX 8
+
+static const struct method {
+	const char *name;
+	int bit;
+	enum outcome (*run)(struct login *lg);
+} methods[] = {
+    {"gssapi-with-mic", SSH_AUTH_METHOD_GSSAPI_MIC, NULL},
+    {"publickey", SSH_AUTH_METHOD_PUBLICKEY, login_public_keys},
+    {"keyboard-interactive", SSH_AUTH_METHOD_INTERACTIVE, login_interactive},
+    {"password", SSH_AUTH_METHOD_PASSWORD, login_password},
+};
+#define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))
+
+bool login_wait(struct login *lg)
+{
+	int n = ssh_conn_wait(lg->sc, lg->sc->login_deadline_ms);
+
+	if (n > 0)
+		return true;
+	lg->error = n == 0 ? -ETIMEDOUT : n;
+	return false;
+}
+
+enum outcome login_outcome(struct login *lg, int rc)
+{
+	switch (rc) {
+	case SSH_AUTH_SUCCESS:
+		return LOGIN_SUCCESS;
+	case SSH_AUTH_PARTIAL:
+		return LOGIN_PARTIAL;
+	case SSH_AUTH_DENIED:
+		return LOGIN_DENIED;
+	case SSH_AUTH_AGAIN:
+		return LOGIN_STOPPED;
+	default:
+		/* libssh calls a key it cannot use an error too; only a dead session ends it. */
+		if (!ssh_conn_is_dead(lg->sc))
+			return LOGIN_DENIED;
+		lg->error = -EPIPE;
+		return LOGIN_STOPPED;
+	}
+}
+
+/* --- GSSAPI -------------------------------------------------------------------------------- */
+
+/* Without a ticket the libraries may ask name servers at length for nothing. */
+static bool have_ticket(void)
+{
+	char path[64];
+	const char *cache = getenv("KRB5CCNAME");
+
+	if (cache && cache[0])
+		return true;
+	snprintf(path, sizeof(path), "/tmp/krb5cc_%u", (unsigned)getuid());
+	return access(path, R_OK) == 0;
+}
+
+static enum outcome login_gssapi(struct login *lg)
+{
+	int delegate = lg->sc->cfg.gssapi_delegate;
+	int rc;
+
+	if (!have_ticket())
+		return LOGIN_DENIED;
+	ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_DELEGATE_CREDENTIALS, &delegate);
+	lg->tried |= SSH_AUTH_METHOD_GSSAPI_MIC;
+	LOGIN_CALL(lg, rc, ssh_userauth_gssapi(lg->session));
+	return login_outcome(lg, rc);
+}
+
+/* --- order --------------------------------------------------------------------------------- */
+
+static bool method_enabled(const struct ssh_config *cfg, int bit)
+{
+	switch (bit) {
+	case SSH_AUTH_METHOD_GSSAPI_MIC:
+		return cfg->gssapi_auth;
+	case SSH_AUTH_METHOD_PUBLICKEY:
+		return cfg->pubkey_auth;
+	case SSH_AUTH_METHOD_INTERACTIVE:
+		return cfg->kbdint_auth;
+	case SSH_AUTH_METHOD_PASSWORD:
+		return cfg->password_auth;
+	default:
+		return false;
+	}
+}
+
+static enum outcome run_method(struct login *lg, const struct method *m)
+{
+	enum outcome out;
+
+	if (!(lg->methods & m->bit & ~lg->done_methods) || !method_enabled(&lg->sc->cfg, m->bit))
+		return LOGIN_DENIED;
+	log_debug(LOG_SSH, "trying login method '%s'", m->name);
+	out = m->run ? m->run(lg) : login_gssapi(lg);
+	if (out == LOGIN_PARTIAL && m->bit != SSH_AUTH_METHOD_PUBLICKEY)
+		lg->done_methods |= m->bit;
+	if (out == LOGIN_SUCCESS || out == LOGIN_PARTIAL)
+		log_debug(LOG_SSH, "login method '%s' was accepted", m->name);
+	return out;
+}
+
+/* Goes through the methods once, in the user's order if there is one. */
+static enum outcome run_methods(struct login *lg)
+{
+	const char *order = lg->sc->cfg.auth_order;
+	enum outcome out = LOGIN_DENIED;
+
+	if (!order) {
+		for (size_t i = 0; i < METHOD_COUNT && out == LOGIN_DENIED; i++)
+			out = run_method(lg, &methods[i]);
+		return out;
+	}
+	while (*order && out == LOGIN_DENIED) {
+		size_t len = strcspn(order, ",");
+
+		for (size_t i = 0; i < METHOD_COUNT && out == LOGIN_DENIED; i++)
+			if (strlen(methods[i].name) == len &&
+			    strncmp(methods[i].name, order, len) == 0)
+				out = run_method(lg, &methods[i]);
+		order += len;
+		order += *order == ',';
+	}
+	return out;
+}
+
+static void show_banner(struct login *lg)
+{
+	char *banner = ssh_get_issue_banner(lg->session);
+
+	if (banner && !lg->sc->conn.first_done)
+		prompt_show(&lg->prompt, banner);
+	ssh_string_free_char(banner);
+}
+
+static enum outcome run(struct login *lg)
+{
+	enum outcome out;
+	int rc;
+
+	LOGIN_CALL(lg, rc, ssh_userauth_none(lg->session, NULL));
+	show_banner(lg);
+	out = login_outcome(lg, rc);
+	if (out == LOGIN_SUCCESS || out == LOGIN_STOPPED)
+		return out;
+	for (unsigned factor = 0; factor < FACTOR_MAX; factor++) {
+		lg->methods = ssh_userauth_list(lg->session, NULL);
+		out = run_methods(lg);
+		if (out != LOGIN_PARTIAL)
+			return out;
+	}
+	return LOGIN_DENIED;
+}
+
+/* --- errors -------------------------------------------------------------------------------- */
+
+static void add_methods(struct buf *b, int bits)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < METHOD_COUNT; i++) {
+		if (!(bits & methods[i].bit))
+			continue;
+		buf_addf(b, "%s%s", first ? "" : ", ", methods[i].name);
+		first = false;
+	}
+	if (bits & SSH_AUTH_METHOD_HOSTBASED)
+		buf_addf(b, "%shostbased", first ? "" : ", ");
+	else if (first)
+		buf_add_str(b, "nothing we know");
+}
+
+static void explain_denied(struct login *lg, struct link_error *err)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	struct buf b = BUF_INIT;
+
+	if (lg->tried) {
+		buf_addf(&b, "'%s' refused every login method tried (", cfg->host);
+		add_methods(&b, (int)lg->tried);
+		buf_addf(&b, ") for user '%s'", cfg->user);
+	} else {
+		buf_addf(&b, "there is nothing to log in to '%s' with as user '%s'", cfg->host,
+			 cfg->user);
+	}
+	buf_add_str(&b, "; the server offers: ");
+	add_methods(&b, lg->methods);
+	if (lg->remark[0])
+		buf_addf(&b, "; %s", lg->remark);
+	else if (lg->agent_error)
+		buf_addf(&b, "; the agent does not answer: %s", strerror(-lg->agent_error));
+	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done &&
+		 lg->methods & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
+		buf_add_str(&b, "; there is no terminal to ask for a password on (see "
+				"password_stdin)");
+	conn_error(err, LINK_FAIL_AUTH, "%s",
+		   buf_failed(&b) ? "login refused" : (const char *)b.bytes);
+	buf_finish(&b);
+}
+
+static int explain_stopped(struct login *lg, struct link_error *err)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	const char *reason = ssh_conn_reason(lg->sc);
+
+	if (lg->error == -ECANCELED)
+		return -ECANCELED;
+	if (lg->error == -ETIMEDOUT) {
+		conn_error(err, LINK_FAIL_NETWORK, "the login to '%s' did not end within %u s",
+			   cfg->host, cfg->login_timeout_s);
+		return -ETIMEDOUT;
+	}
+	if (strcasestr(reason, "too many authentication failures")) {
+		conn_error(err, LINK_FAIL_AUTH,
+			   "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
+			   "IdentityFile and IdentitiesOnly=yes",
+			   cfg->host, cfg->user, lg->key_count, reason);
+		return -EACCES;
+	}
+	conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost during login: %s", cfg->host,
+		   reason);
+	return -EPIPE;
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+static int login_begin(struct login *lg)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	int rc = login_keys_load(lg->sc);
+
+	if (rc)
+		return rc;
+	if (cfg->identity_agent && cfg->pubkey_auth) {
+		lg->agent_error = agent_list(cfg->identity_agent, &lg->agent);
+		if (lg->agent_error)
+			log_info(LOG_SSH, "the agent at '%s' does not answer: %s",
+				 cfg->identity_agent, strerror(-lg->agent_error));
+	}
+	lg->key_used = calloc(lg->sc->store.key_count + 1, sizeof(bool));
+	lg->agent_used = calloc(lg->agent.count + 1, sizeof(bool));
+	return lg->key_used && lg->agent_used ? 0 : -ENOMEM;
+}
+
+int login_run(struct ssh_conn *sc, struct link_error *err)
+{
+	struct login lg = {
+	    .sc = sc,
+	    .session = sc->session,
+	    .prompt = ssh_conn_prompt(sc),
+	    .old_agent_fd = -1,
+	};
+	int rc = login_begin(&lg);
+
+	if (rc)
+		goto finish;
+	switch (run(&lg)) {
+	case LOGIN_SUCCESS:
+		rc = 0;
+		break;
+	case LOGIN_STOPPED:
+		rc = explain_stopped(&lg, err);
+		break;
+	default:
+		explain_denied(&lg, err);
+		rc = -EACCES;
+		break;
+	}
+
+finish:
+	agent_keys_finish(&lg.agent);
+	free(lg.key_used);
+	free(lg.agent_used);
+	return rc;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An SSH connection as a struct link: connecting, the end, facts.
+ * Room: ssh. Thread: the back, except the create function.
+ */
+#include "ssh/ssh_link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ssh/dial.h"
+#include "ssh/ssh_conn.h"
+#include "util/buf.h"
+#include "util/log.h"
+
+/* Servers allow ten sessions by default; two are left for the user's other tools. */
+#define LANE_MAX 8
+
+#define FEED_START_LEN (256u << 10)
+
+/* A goodbye may take this long to leave. */
+#define GOODBYE_MS 300
+
+/* --- connecting ---------------------------------------------------------------------------- */
+
+/* ProxyJump as the OpenSSH client does it: another ssh that forwards its standard streams. */
+static char *jump_command(const struct ssh_config *cfg)
+{
+	struct buf b = BUF_INIT;
+	const char *last = strrchr(cfg->proxy_jump, ',');
+	const char *hop = last ? last + 1 : cfg->proxy_jump;
+	const char *port = NULL;
+	int hop_len = (int)strlen(hop);
+
+	if (strncmp(hop, "ssh://", 6) == 0) {
+		hop += 6;
+		hop_len -= 6;
+	}
+	port = strrchr(hop, ':');
+	if (port && strchr(port, ']'))
+		port = NULL;
+	if (port)
+		hop_len = (int)(port - hop);
+	buf_add_str(&b, "ssh");
+	if (cfg->config_file)
+		buf_addf(&b, " -F '%s'", cfg->config_file);
+	if (last)
+		buf_addf(&b, " -J '%.*s'", (int)(last - cfg->proxy_jump), cfg->proxy_jump);
+	if (port)
+		buf_addf(&b, " -p '%s'", port + 1);
+	buf_addf(&b, " -W '[%s]:%u' -- '%.*s'", cfg->hostname, cfg->port, hop_len, hop);
+	return buf_take(&b);
+}
+
+static int connect_proxy(struct ssh_conn *sc, const char *command, struct link_error *err)
+{
+	unsigned flags = CHILD_STDERR;
+	int rc;
+
+	/* Only the first one may ask questions on the terminal. */
+	if (sc->conn.first_done)
+		flags |= CHILD_GROUP;
+	rc = child_spawn_shell(&sc->proxy, command, flags);
+	if (rc) {
+		conn_error(err, LINK_FAIL_PROXY, "cannot run the proxy command: %s", strerror(-rc));
+		return rc;
+	}
+	sc->address[0] = '\0';
+	log_info(LOG_SSH, "connecting to '%s' through a proxy command, pid=%d", sc->cfg.host,
+		 (int)sc->proxy.pid);
+	return sc->proxy.fd;
+}
+
+static int connect_direct(struct ssh_conn *sc, struct link_error *err)
+{
+	const struct ssh_config *cfg = &sc->cfg;
+	struct dial d = {
+	    .host = cfg->hostname,
+	    .port = cfg->port,
+	    .family = cfg->address_family,
+	    .bind_address = cfg->bind_address,
+	    .bind_interface = cfg->bind_interface,
+	    .timeout_s = cfg->connect_timeout_s,
+	    .keepalive = cfg->tcp_keepalive,
+	    .ip_qos = cfg->ip_qos,
+	};
+	int fd = dial_tcp(&sc->conn, &d, err);
+
+	if (fd < 0)
+		return fd;
+	dial_set_abort(fd, true);
+	dial_peer_name(fd, sc->address, sizeof(sc->address));
+	log_info(LOG_SSH, "connected to '%s' (%s) port %u", cfg->hostname, sc->address, cfg->port);
+	return fd;
+}
+
+static int reach(struct ssh_conn *sc, struct link_error *err)
+{
+	char *jump;
+	int fd;
+
+	if (sc->cfg.proxy_jump) {
+		if (strpbrk(sc->cfg.proxy_jump, "'\n") || strpbrk(sc->cfg.hostname, "'\n") ||
+		    (sc->cfg.config_file && strpbrk(sc->cfg.config_file, "'\n"))) {
+			conn_error(err, LINK_FAIL_PROXY, "ProxyJump '%s' is not a list of hosts",
+				   sc->cfg.proxy_jump);
+			return -EINVAL;
+		}
+		jump = jump_command(&sc->cfg);
+		if (!jump)
+			return -ENOMEM;
+		fd = connect_proxy(sc, jump, err);
+		free(jump);
+		return fd;
+	}
+	if (sc->cfg.proxy_command)
+		return connect_proxy(sc, sc->cfg.proxy_command, err);
+	return connect_direct(sc, err);
+}
+
+static void copy_fact(char *to, size_t size, const char *text)
+{
+	snprintf(to, size, "%s", text ? text : "");
+}
+
+static void note_facts(struct ssh_conn *sc)
+{
+	struct link_facts *f = &sc->conn.facts;
+
+	pthread_mutex_lock(&sc->conn.facts_lock);
+	copy_fact(f->server_banner, sizeof(f->server_banner), ssh_get_serverbanner(sc->session));
+	copy_fact(f->cipher, sizeof(f->cipher), ssh_get_cipher_out(sc->session));
+	copy_fact(f->mac, sizeof(f->mac), ssh_get_hmac_out(sc->session));
+	copy_fact(f->kex, sizeof(f->kex), ssh_get_kex_algo(sc->session));
+	copy_fact(f->user, sizeof(f->user), sc->cfg.user);
+	pthread_mutex_unlock(&sc->conn.facts_lock);
+	log_info(LOG_SSH, "logged in to '%s' as '%s' (%s, %s)", sc->cfg.host, sc->cfg.user,
+		 sc->conn.facts.server_banner, sc->conn.facts.cipher);
+}
+
+static int run_session(struct ssh_conn *sc)
+{
+	int rc = ssh_life_start(sc);
+
+	if (rc)
+		return rc;
+	sc->event = ssh_event_new();
+	if (!sc->event || ssh_event_add_session(sc->event, sc->session) != SSH_OK)
+		return -ENOMEM;
+	sc->fed_len = 0;
+	sc->feed_max_len = FEED_START_LEN;
+	sc->dirty = false;
+	return 0;
+}
+
+static int ssh_conn_connect(struct conn *c, struct link_error *err)
+{
+	struct ssh_conn *sc = ssh_conn_of(c);
+	int rc;
+
+	login_store_lock(&sc->store);
+	rc = reach(sc, err);
+	if (rc < 0)
+		return rc;
+	sc->fd = rc;
+	sc->login_deadline_ms =
+	    sc->cfg.login_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.login_timeout_s * 1000 : 0;
+	rc = ssh_conn_session_create(sc, err);
+	if (!rc)
+		rc = ssh_conn_handshake(sc, err);
+	if (!rc)
+		rc = host_key_check(sc, err);
+	if (!rc)
+		rc = login_run(sc, err);
+	if (!rc)
+		rc = run_session(sc);
+	if (!rc)
+		note_facts(sc);
+	return rc;
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+static void say_goodbye(struct ssh_conn *sc)
+{
+	int64_t deadline_ms = conn_now_ms() + GOODBYE_MS;
+
+	/* What is on its way out first, as long as the server takes it. */
+	do
+		ssh_event_dopoll(sc->event, 10);
+	while ((ssh_get_status(sc->session) & SSH_WRITE_PENDING) && !ssh_conn_is_dead(sc) &&
+	       conn_now_ms() < deadline_ms);
+	if (ssh_conn_is_dead(sc))
+		return;
+	dial_set_abort(sc->fd, false);
+	ssh_session_set_disconnect_message(sc->session, "unmounted");
+	ssh_disconnect(sc->session);
+#if LIBSSH_VERSION_INT >= SSH_VERSION_INT(0, 10, 0)
+	/* Since then libssh leaves a descriptor that it was given open. */
+	close(sc->session_fd);
+#endif
+}
+
+static void ssh_conn_fence(struct conn *c, bool polite)
+{
+	struct ssh_conn *sc = ssh_conn_of(c);
+
+	if (sc->session) {
+		if (polite && sc->event)
+			say_goodbye(sc);
+		if (sc->event) {
+			ssh_event_remove_session(sc->event, sc->session);
+			ssh_event_free(sc->event);
+		}
+		ssh_lanes_forget(sc);
+		ssh_free(sc->session);
+	} else if (sc->session_fd >= 0) {
+		close(sc->session_fd);
+	}
+	sc->session = NULL;
+	sc->event = NULL;
+	sc->session_fd = -1;
+	ssh_life_stop(sc);
+	if (sc->proxy.pid)
+		child_end(&sc->proxy, polite || !c->first_done);
+	else if (sc->fd >= 0)
+		close(sc->fd); /* the last reference: this sends the RST */
+	sc->fd = -1;
+}
+
+static void ssh_conn_finish(struct conn *c)
+{
+	struct ssh_conn *sc = ssh_conn_of(c);
+
+	login_store_finish(&sc->store);
+	free(sc->pinned_key);
+	ssh_config_finish(&sc->cfg);
+}
+
+static const struct conn_ops ssh_conn_ops = {
+    .connect = ssh_conn_connect,
+    .lane_create = ssh_lane_create,
+    .lane_open = ssh_lane_open,
+    .lane_destroy = ssh_lane_destroy,
+    .pump = ssh_conn_pump,
+    .probe = ssh_life_probe,
+    .fence = ssh_conn_fence,
+    .finish = ssh_conn_finish,
+};
+
+struct link *ssh_link_create(struct ssh_config *cfg)
+{
+	struct ssh_conn *sc = calloc(1, sizeof(*sc));
+
+	if (!sc)
+		goto finish_config;
+	if (conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true))
+		goto free_conn;
+	sc->cfg = *cfg;
+	*cfg = (struct ssh_config){0};
+	sc->proxy = CHILD_INIT;
+	sc->fd = sc->session_fd = sc->life.timer_fd = -1;
+	return &sc->conn.link;
+
+free_conn:
+	free(sc);
+finish_config:
+	ssh_config_finish(cfg);
+	return NULL;
+}
+
+const char *ssh_link_version(void)
+{
+	static char text[128];
+
+	snprintf(text, sizeof(text), "libssh %s, %s", ssh_version(0),
+		 OpenSSL_version(OPENSSL_VERSION));
+	return text;
+}

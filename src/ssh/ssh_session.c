@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A libssh session up to the end of the key exchange: options, algorithms, time limits.
+ * Room: ssh. Thread: the back. libssh is used non-blocking throughout, reads no configuration and
+ * no known_hosts file, and resolves and connects nothing itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+
+#include "ssh/ssh_conn.h"
+#include "util/log.h"
+
+#define CIPHERS_WITH_AES                                                                           \
+	"aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,"             \
+	"aes128-ctr,aes192-ctr,aes256-ctr"
+#define CIPHERS_WITHOUT_AES                                                                        \
+	"chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"             \
+	"aes128-ctr,aes192-ctr,aes256-ctr"
+
+/* --- log ----------------------------------------------------------------------------------- */
+
+static void on_log(int priority, const char *function, const char *buffer, void *userdata)
+{
+	/* libssh writes no passwords, but at its highest levels it dumps packets: never asked for. */
+	log_debug(LOG_SSH, "libssh: %s", buffer);
+}
+
+static pthread_once_t log_once = PTHREAD_ONCE_INIT;
+
+static void log_init(void)
+{
+	ssh_init();
+	ssh_set_log_callback(on_log);
+}
+
+void ssh_conn_log_init(void)
+{
+	pthread_once(&log_once, log_init);
+	/* The level belongs to the calling thread. */
+	ssh_set_log_level(log_enabled(LOG_SSH, LOG_LEVEL_DEBUG) ? SSH_LOG_PROTOCOL : SSH_LOG_NONE);
+}
+
+const char *ssh_conn_reason(struct ssh_conn *sc)
+{
+	const char *text = sc->session ? ssh_get_error(sc->session) : "";
+	static const char disconnect[] = "Received SSH_MSG_DISCONNECT: ";
+
+	if (strncmp(text, disconnect, sizeof(disconnect) - 1) == 0) {
+		text = strchr(text + sizeof(disconnect) - 1, ':');
+		return text && text[1] ? text + 1 : "disconnected by the server";
+	}
+	if (strcmp(text, "Socket error: disconnected") == 0)
+		return "the server closed the connection";
+	return text[0] ? text : "connection lost";
+}
+
+bool ssh_conn_is_dead(struct ssh_conn *sc)
+{
+	return !ssh_is_connected(sc->session) ||
+	       (ssh_get_status(sc->session) & (SSH_CLOSED | SSH_CLOSED_ERROR));
+}
+
+struct prompt ssh_conn_prompt(const struct ssh_conn *sc)
+{
+	bool ok = !sc->conn.first_done && !sc->cfg.batch_mode;
+
+	return (struct prompt){
+	    .terminal_ok = ok,
+	    .askpass_ok = ok,
+	    .watch_fd = sc->fd,
+	    .deadline_ms = sc->login_deadline_ms,
+	};
+}
+
+/* --- options ------------------------------------------------------------------------------- */
+
+static bool cpu_has_aes(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_AES) && (c & bit_PCLMUL);
+#elif defined(__aarch64__)
+	return getauxval(AT_HWCAP) & (1 << 3); /* HWCAP_AES */
+#else
+	return false;
+#endif
+}
+
+/* A list that holds nothing libssh knows is an error; what it does not know of it is left out. */
+static int set_list(struct ssh_conn *sc, enum ssh_options_e option, const char *value,
+		    const char *keyword, struct link_error *err)
+{
+	if (!value || ssh_options_set(sc->session, option, value) == 0)
+		return 0;
+	conn_error(err, LINK_FAIL_NETWORK, "no algorithm of %s '%s' is supported by libssh", keyword,
+		   value);
+	return -EINVAL;
+}
+
+static int set_algorithms(struct ssh_conn *sc, struct link_error *err)
+{
+	const struct ssh_config *cfg = &sc->cfg;
+	const char *ciphers = cfg->ciphers;
+	char *host_keys;
+	int rc;
+
+	if (!ciphers)
+		ciphers = cpu_has_aes() ? CIPHERS_WITH_AES : CIPHERS_WITHOUT_AES;
+	rc = set_list(sc, SSH_OPTIONS_CIPHERS_C_S, ciphers, "Ciphers", err);
+	if (!rc)
+		rc = set_list(sc, SSH_OPTIONS_CIPHERS_S_C, ciphers, "Ciphers", err);
+	if (!rc)
+		rc = set_list(sc, SSH_OPTIONS_HMAC_C_S, cfg->macs, "MACs", err);
+	if (!rc)
+		rc = set_list(sc, SSH_OPTIONS_HMAC_S_C, cfg->macs, "MACs", err);
+	if (!rc)
+		rc = set_list(sc, SSH_OPTIONS_KEY_EXCHANGE, cfg->kex, "KexAlgorithms", err);
+	if (!rc)
+		rc = set_list(sc, SSH_OPTIONS_PUBLICKEY_ACCEPTED_TYPES, cfg->pubkey_algorithms,
+			      "PubkeyAcceptedAlgorithms", err);
+	if (rc)
+		return rc;
+	host_keys = host_key_preference(sc);
+	rc = set_list(sc, SSH_OPTIONS_HOSTKEYS, host_keys, "HostKeyAlgorithms", err);
+	free(host_keys);
+	return rc;
+}
+
+static int set_options(struct ssh_conn *sc)
+{
+	const struct ssh_config *cfg = &sc->cfg;
+	bool no = false;
+	uint64_t rekey_len = cfg->rekey_len;
+	uint32_t rekey_s = cfg->rekey_s;
+	int rsa_bits = (int)cfg->rsa_min_bits;
+	int rc = 0;
+
+	/* First of all: nothing is read from files behind our back. */
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_PROCESS_CONFIG, &no);
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_KNOWNHOSTS, "/dev/null");
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null");
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_HOST, cfg->hostname);
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_USER, cfg->user);
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_FD, &sc->session_fd);
+	rc |= ssh_options_set(sc->session, SSH_OPTIONS_COMPRESSION, cfg->compression ? "yes" : "no");
+	if (rekey_len)
+		rc |= ssh_options_set(sc->session, SSH_OPTIONS_REKEY_DATA, &rekey_len);
+	if (rekey_s)
+		rc |= ssh_options_set(sc->session, SSH_OPTIONS_REKEY_TIME, &rekey_s);
+	if (rsa_bits)
+		rc |= ssh_options_set(sc->session, SSH_OPTIONS_RSA_MIN_SIZE, &rsa_bits);
+	return rc ? -EINVAL : 0;
+}
+
+int ssh_conn_session_create(struct ssh_conn *sc, struct link_error *err)
+{
+	ssh_conn_log_init();
+	sc->session_fd = fcntl(sc->fd, F_DUPFD_CLOEXEC, 3);
+	if (sc->session_fd < 0)
+		return -errno;
+	sc->session = ssh_new();
+	if (!sc->session)
+		return -ENOMEM;
+	memset(&sc->socket_counter, 0, sizeof(sc->socket_counter));
+	memset(&sc->packet_counter, 0, sizeof(sc->packet_counter));
+	ssh_set_counters(sc->session, &sc->socket_counter, &sc->packet_counter);
+	if (set_options(sc)) {
+		conn_error(err, LINK_FAIL_NETWORK, "libssh: %s", ssh_get_error(sc->session));
+		return -EINVAL;
+	}
+	return set_algorithms(sc, err);
+}
+
+/* --- key exchange -------------------------------------------------------------------------- */
+
+int ssh_conn_wait(struct ssh_conn *sc, int64_t deadline_ms)
+{
+	struct pollfd fds[2] = {
+	    {.fd = sc->fd, .events = POLLIN},
+	    {.fd = sc->proxy.err_fd, .events = POLLIN},
+	};
+	int n;
+
+	if (ssh_get_poll_flags(sc->session) & SSH_WRITE_PENDING)
+		fds[0].events |= POLLOUT;
+	n = conn_wait(&sc->conn, fds, 2, deadline_ms);
+	if (n > 0 && fds[1].revents)
+		child_read_stderr(&sc->proxy, !sc->conn.first_done);
+	return n > 0 ? 1 : n;
+}
+
+void ssh_conn_proxy_error(struct ssh_conn *sc, struct link_error *err)
+{
+	char line[256];
+	struct pollfd pfd = {.fd = sc->proxy.err_fd, .events = POLLIN};
+
+	if (child_wait(&sc->proxy, 300) != -ETIMEDOUT)
+		while (child_read_stderr(&sc->proxy, false) && poll(&pfd, 1, 100) > 0)
+			;
+	child_last_line(&sc->proxy, line, sizeof(line));
+	conn_error(err, LINK_FAIL_PROXY, "the proxy for '%s' ended%s%s", sc->cfg.host,
+		   line[0] ? ": " : " without a word", line);
+}
+
+/* The limit of the phase that the handshake is in. */
+static int64_t handshake_deadline(struct ssh_conn *sc, int64_t banner_deadline_ms)
+{
+	return ssh_get_serverbanner(sc->session) ? sc->login_deadline_ms : banner_deadline_ms;
+}
+
+static int handshake_timed_out(struct ssh_conn *sc, struct link_error *err)
+{
+	if (ssh_get_serverbanner(sc->session))
+		conn_error(err, LINK_FAIL_NETWORK,
+			   "the key exchange with '%s' did not end within %u s", sc->cfg.host,
+			   sc->cfg.login_timeout_s);
+	else
+		conn_error(err, LINK_FAIL_NETWORK,
+			   "no SSH banner from '%s' port %u within %u s: is it an SSH server?",
+			   sc->cfg.hostname, sc->cfg.port, sc->cfg.banner_timeout_s);
+	return -ETIMEDOUT;
+}
+
+static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
+{
+	const char *why = ssh_get_error(sc->session);
+
+	if (sc->proxy.pid && !ssh_get_serverbanner(sc->session))
+		ssh_conn_proxy_error(sc, err);
+	else if (strstr(why, "no match for method"))
+		conn_error(err, LINK_FAIL_NETWORK, "'%s' and we have no algorithm in common: %s",
+			   sc->cfg.host, strstr(why, "no match for method"));
+	else
+		conn_error(err, LINK_FAIL_NETWORK, "key exchange with '%s' port %u failed: %s",
+			   sc->cfg.hostname, sc->cfg.port, ssh_conn_reason(sc));
+	return -EPROTO;
+}
+
+int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
+{
+	int64_t banner_deadline_ms = conn_now_ms() + (int64_t)sc->cfg.banner_timeout_s * 1000;
+	int rc;
+
+	ssh_set_blocking(sc->session, 0);
+	while ((rc = ssh_connect(sc->session)) == SSH_AGAIN) {
+		int n = ssh_conn_wait(sc, handshake_deadline(sc, banner_deadline_ms));
+
+		if (n == 0)
+			return handshake_timed_out(sc, err);
+		if (n < 0)
+			return n;
+	}
+	if (rc != SSH_OK)
+		return handshake_failed(sc, err);
+	/* libssh has set the socket to blocking, but a send must never hold up what comes in. */
+	fcntl(sc->session_fd, F_SETFL, fcntl(sc->session_fd, F_GETFL) | O_NONBLOCK);
+	return 0;
+}
