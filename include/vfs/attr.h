@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Attributes: from the server's to struct stat and back (ids, umask), how long they may be believed,
+ * and how an answer of the server meets changes of our own. Thread: the loop.
+ */
+#ifndef VFS_ATTR_H
+#define VFS_ATTR_H
+
+#include "vfs/internal.h"
+
+/* The server's clock, in seconds, as far as we know it. */
+int64_t attr_server_now(const struct vfs *v);
+
+/* The server has just set `mtime`: learn the offset of its clock from it. */
+void attr_learn_clock(struct vfs *v, uint32_t mtime);
+
+void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, uint32_t nlink,
+		  struct stat *st);
+void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st);
+
+/* Ids for the server, from ids of this host. */
+uint32_t attr_uid_to_server(const struct vfs *v, uint32_t uid);
+uint32_t attr_gid_to_server(const struct vfs *v, uint32_t gid);
+
+/* How long attributes `a` that the server has just told may be believed, in ms. */
+int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a);
+
+/* The same for the absence of a name, and for what the kernel is told. */
+int64_t attr_negative_lifetime(const struct vfs *v);
+int64_t attr_kernel_attr_timeout(const struct vfs *v, const struct node *n);
+int64_t attr_kernel_entry_timeout(const struct vfs *v, int64_t expires_ms);
+
+/*
+ * The server has told `a` for `n`, asked when n->change_count was `change_count`. What we changed
+ * since, and the size and mtime of a dirty file, stay ours. Return: true when content that we did
+ * not write has changed (size or mtime of a clean file).
+ */
+bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count);
+
+/* The same file by all that v3 shows? */
+bool attr_same_file(const struct be_attr *a, const struct be_attr *b);
+
+bool attr_is_dir(const struct be_attr *a);
+bool attr_is_reg(const struct be_attr *a);
+bool attr_is_link(const struct be_attr *a);
+
+/* The node's attributes must be asked again. */
+void attr_expire(struct node *n);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Open files: the kernel's fh, the server's file, read-ahead and write-behind. Thread: the loop.
+ *
+ * Reads go through the chunks of the node (read.c); writes are gathered in one block per descriptor
+ * and sent when it is full, when order demands it, or when flush_age has passed (write.c).
+ */
+#ifndef VFS_FILE_H
+#define VFS_FILE_H
+
+#include "util/timer.h"
+#include "vfs/internal.h"
+
+#define FILE_STREAM_COUNT 4 /* interleaved sequential readers of one descriptor that we follow */
+
+/* One sequential reader. */
+struct stream {
+	uint64_t next_off; /* where it is expected to read next */
+	size_t window_len; /* how far ahead of next_off to fetch; 0: not proven sequential */
+	uint64_t used;	   /* for replacing the oldest */
+};
+
+/* Bytes of a node that were asked for, or have come and were not all handed out. */
+struct chunk {
+	struct list in_node; /* node->chunks, by offset */
+	struct list readers; /* struct op.wait, while in flight */
+	struct vfs *v;
+	struct node *node; /* referenced while in flight */
+	uint64_t off;
+	size_t len;	   /* asked for */
+	size_t got_len;	   /* have come; less than len only at the end of the file */
+	struct data *block;
+	size_t block_off;
+	size_t taken_len; /* handed to the kernel: all of it taken means that it can go */
+	int err;	  /* negative errno of the read */
+	bool in_flight;
+	bool dead; /* overtaken by a write or a truncation: serves who waits, then goes */
+};
+
+struct file {
+	struct hash_node by_fh;
+	struct list in_node; /* node->files */
+	struct vfs *v;
+	struct node *node; /* referenced */
+	uint64_t fh;
+	struct be_file *be;
+	int flags; /* of open(2) */
+	bool wrote;
+	unsigned ref_count; /* the kernel's until release, WRITEs on their way, operations */
+
+	struct stream streams[FILE_STREAM_COUNT];
+	uint64_t stream_clock;
+
+	struct data *gather; /* written, not yet sent */
+	uint64_t gather_off;
+	size_t gather_len;
+	struct timer flush_timer;
+	int write_err; /* first failure, negative errno, until a call has reported it */
+};
+
+struct file *file_find(struct vfs *v, uint64_t fh);
+
+/* Registers an open file of `n`. Return: NULL when out of memory (`be` is closed then). */
+struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int flags);
+
+struct file *file_ref(struct file *f);
+void file_unref(struct file *f);
+
+/* The kernel has released it: sends what is unsent and closes; drops the kernel's reference. */
+void file_release(struct file *f);
+
+/*
+ * An operation on the open file `fh`, which it holds a reference on, with pending = 1 for the caller.
+ * Return: NULL after having answered.
+ */
+struct op *op_on_file(struct vfs *v, struct vfs_req *req, enum op_kind kind, uint64_t fh);
+
+/* Any open file of `n`, one that may write if there is one; NULL when none is open. */
+struct file *file_of_node(const struct node *n);
+
+/* Where the backend finds the path when it has to open again: be_where_fn. */
+int file_where(void *owner, char *path, size_t size);
+
+/* write.c: sends what is gathered: of one file, of all files of a node. */
+void file_send(struct file *f);
+void file_send_node(struct node *n);
+
+/* write.c: room in the budget may have come back. */
+void file_room(struct vfs *v);
+
+/* read.c: bytes [off, off + len) of `n` have changed: what was read of them is not served again. */
+void chunks_drop(struct node *n, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of vfs/ share: the filesystem itself and one operation in progress. Not for other
+ * rooms. Thread: the loop.
+ */
+#ifndef VFS_INTERNAL_H
+#define VFS_INTERNAL_H
+
+#include "util/hash.h"
+#include "util/log.h"
+#include "util/timer.h"
+#include "vfs/node.h"
+#include "vfs/vfs.h"
+
+struct file;
+
+struct vfs {
+	struct vfs_config cfg;
+	char *root_path;
+	struct backend *be;
+	const struct be_ops *ops;
+	struct clock *clock;
+	const struct vfs_replies *replies;
+	struct budget *budget;
+
+	struct hash nodes;     /* nodeid -> node */
+	struct hash inos;      /* st_ino -> node */
+	struct hash names;     /* (parent, bytes) -> name */
+	struct list negatives; /* names known not to exist, oldest first */
+	size_t negative_count;
+	struct hash files;     /* fh -> file */
+	struct hash dirs;      /* fh -> dir */
+	struct node *root;
+	uint64_t last_nodeid;
+	uint64_t last_fh;
+	struct list ops_list;  /* struct op.entry */
+	struct list room_waiters; /* struct op.wait: writers that wait for the budget */
+	int64_t server_skew_s; /* the server's clock minus ours, as far as learned */
+	struct be_statvfs statvfs;
+	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
+	uint64_t write_error_count;
+	struct log_limit error_log;
+
+	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
+	struct timer interrupt_timer;
+	struct timer soft_timer; /* armed when there is a soft limit */
+
+	void (*drained)(void *arg); /* not NULL: the kernel is gone, see vfs_drain() */
+	void *drained_arg;
+};
+
+enum op_kind {
+	OP_LOOKUP,
+	OP_GETATTR,
+	OP_SETATTR,
+	OP_READLINK,
+	OP_MKNOD,
+	OP_MKDIR,
+	OP_UNLINK,
+	OP_RMDIR,
+	OP_SYMLINK,
+	OP_RENAME,
+	OP_LINK,
+	OP_CREATE,
+	OP_OPEN,
+	OP_READ,
+	OP_WRITE,
+	OP_FLUSH,
+	OP_FSYNC,
+	OP_COPY,
+	OP_OPENDIR,
+	OP_READDIR,
+	OP_STATFS,
+	OP_KIND_COUNT,
+};
+
+/*
+ * One operation: from the kernel's request to its answer. An interrupt may answer the request early
+ * (req becomes NULL); the operation itself always runs to its end, so caches and open files are
+ * right whatever the program has been told.
+ */
+struct op {
+	struct list entry; /* v->ops_list */
+	struct list wait;  /* in a queue of what it waits for, else empty */
+	struct vfs *v;
+	struct vfs_req *req; /* NULL: answered */
+	enum op_kind kind;
+	int64_t since_ms;
+	uid_t uid; /* of the caller */
+	bool plus; /* readdir with attributes */
+	int flags; /* open(2), or rename flags */
+	unsigned set; /* enum vfs_set */
+	struct node *node;   /* referenced: the subject, or the parent of `path`'s last name */
+	struct node *node2;  /* referenced: rename's new parent, link's node */
+	uint64_t fh;	   /* the descriptor the request named; 0: none */
+	struct file *file; /* for I/O: held open by the kernel until its release */
+	bool interrupted;  /* a signal has come that does not kill the program */
+	char *path;   /* owned: what the server is asked about */
+	char *path2;  /* owned: the second one of rename and link; symlink's target */
+	uint64_t change_count; /* of `node` when the request was sent */
+	struct node *known;    /* referenced: what the name was when the request was sent */
+	uint64_t known_count;  /* its change_count then */
+	uint64_t off;
+	size_t len;
+	struct be_attr want;
+	struct be_attr got;
+	unsigned pending; /* answers still to come */
+	int err;	  /* first failure, negative errno */
+};
+
+/* Return: NULL after having answered ENOMEM. */
+struct op *op_create(struct vfs *v, struct vfs_req *req, enum op_kind kind);
+
+/* Sets op->node and op->path: of `n` itself, or of `name` in it. Answers and frees on failure. */
+bool op_on_node(struct op *op, struct node *n);
+bool op_on_name(struct op *op, struct node *parent, const char *name);
+
+/* The last component of op->path, of op->path2. */
+const char *op_name(const struct op *op);
+const char *op_name2(const struct op *op);
+
+/* Answers with 0 or a negative errno and frees the operation. */
+void op_fail(struct op *op, int err);
+
+/* Frees an operation whose request has been answered (or needs no answer). */
+void op_free(struct op *op);
+
+/* Takes the request for an answer that the caller makes itself; NULL when answered early. */
+struct vfs_req *op_take_req(struct op *op);
+
+/* Fails the operation with the errno that `st` means for it; may look again first (errno.c). */
+void op_fail_status(struct op *op, const struct be_status *st);
+
+/*
+ * entry.c: the server has told that op_name(op) in op->node is `a`. Finds out whether that is the
+ * node we know there or another file, asking a live handle if need be, records it and answers with
+ * the entry. Frees the operation.
+ */
+void op_enter(struct op *op, const struct be_attr *a);
+
+/* As far as it can be done without asking: NULL when only a live handle can tell, or no memory. */
+struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
+			 const struct be_attr *a, struct node *known, uint64_t known_count,
+			 int64_t expires_ms);
+
+/* Answers op with `n` under a name that is good until `expires_ms`. Frees the operation. */
+void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms);
+
+/* Answers with n's attributes. Frees the operation. */
+void op_answer_attr(struct op *op, struct node *n);
+
+/* A directory's contents were changed by us: its times are no longer known. */
+void entry_parent_changed(struct node *parent);
+
+/* If starting a request failed (negative errno), answers with it. Return: true when it failed. */
+bool op_failed_start(struct op *op, int err);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Nodes and names. A node is one file of the server, however many names it has here (hard links) or
+ * has lost (unlinked while open). A name is one entry of one directory: a node, or the knowledge
+ * that nothing is there. Thread: the loop.
+ *
+ * A node lives while the kernel counts lookups on it, while somebody in vfs holds a reference, or
+ * while a name below it does. nodeids are counters, never reused.
+ */
+#ifndef VFS_NODE_H
+#define VFS_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/hash.h"
+#include "util/list.h"
+#include "vfs/backend.h"
+
+struct vfs;
+struct node;
+struct listing;
+
+struct name {
+	struct hash_node by_name; /* (parent, bytes) -> name */
+	struct list in_parent;	  /* parent->children */
+	struct list in_node;	  /* node->names, or vfs.negatives when node is NULL */
+	struct node *parent;	  /* referenced when node is not NULL */
+	struct node *node;	  /* NULL: known not to exist */
+	int64_t expires_ms;
+	char bytes[]; /* NUL-terminated */
+};
+
+/* Where the server's (mtime, size) of a node's bytes stand: see vfs/open.c. */
+struct version {
+	uint64_t size;
+	uint32_t mtime;
+	bool known;
+	bool proven; /* every byte was read when the server's clock was past mtime + 1 s */
+};
+
+struct node {
+	struct hash_node by_id;
+	struct hash_node by_ino;
+	uint64_t nodeid;
+	uint64_t ino; /* shown as st_ino; unique among live nodes */
+	uint64_t lookup_count;
+	unsigned ref_count;
+	struct list names;    /* struct name.in_node */
+	struct list children; /* struct name.in_parent */
+
+	struct be_attr attr;	 /* as the server told, with our own changes applied */
+	int64_t attr_expires_ms; /* in vfs's cache; 0: must be asked */
+	uint64_t change_count;	 /* our own changes: an older answer does not overwrite them */
+	uint32_t nlink;		 /* 0: unknown */
+	char *target;		 /* of a symbolic link, or NULL */
+
+	/* Regular files */
+	struct list files; /* struct file.in_node */
+	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
+	struct version pages; /* of what the kernel's page cache may hold */
+	unsigned unacked_count; /* WRITEs that the server has not answered */
+	struct list drain_waiters; /* struct op.wait: until unacked_count is 0 */
+	bool torn;	      /* a WRITE failed: the kernel's pages hold what the server has not */
+	bool dirty;	      /* written since the last FSTAT that ended a flush */
+	bool mtime_shown;     /* a getattr has shown attr.mtime, which we made up */
+
+	/* Directories */
+	struct listing *listing; /* complete and ours to answer from, or NULL */
+};
+
+int node_table_init(struct vfs *v);
+void node_table_finish(struct vfs *v);
+
+/* Return: the node or NULL (the kernel never sends a nodeid that it has forgotten). */
+struct node *node_find(struct vfs *v, uint64_t nodeid);
+
+/* A new node with no name yet, one reference. Return: NULL when out of memory. */
+struct node *node_create(struct vfs *v);
+
+struct node *node_ref(struct node *n);
+void node_unref(struct vfs *v, struct node *n);
+
+/* The kernel has been given `n` once more, or takes back `count` of its lookups. */
+void node_looked_up(struct node *n);
+void node_forget(struct vfs *v, struct node *n, uint64_t count);
+
+/* Return: the name or NULL when nothing is known about it. */
+struct name *name_find(struct vfs *v, struct node *parent, const char *bytes);
+
+/*
+ * Records that `bytes` in `parent` is `node` (NULL: nothing) until `expires_ms`; replaces what was
+ * known. Return: 0 or -ENOMEM.
+ */
+int name_set(struct vfs *v, struct node *parent, const char *bytes, struct node *node,
+	     int64_t expires_ms);
+
+/* Forgets what is known about a name; its node, if any, loses it. */
+void name_drop(struct vfs *v, struct name *d);
+
+/* Moves `d` to (parent, bytes), replacing what was there. Return: 0 or -ENOMEM. */
+int name_move(struct vfs *v, struct name *d, struct node *parent, const char *bytes,
+	      int64_t expires_ms);
+
+/* Takes every name from `n`: it lives on for its open files only. */
+void node_detach(struct vfs *v, struct node *n);
+
+/*
+ * The absolute remote path of `n` (of `child` in it when not NULL), which the caller frees.
+ * Return: NULL with *err -ESTALE (no name left), -ENAMETOOLONG or -ENOMEM.
+ */
+char *node_path(struct vfs *v, const struct node *n, const char *child, int *err);
+
+/* Gives `n`, which has just got a name, the number of its path; free numbers only. */
+void node_number(struct vfs *v, struct node *n);
+
+/* st_ino of a path that has no node (readdir without attributes). */
+uint64_t node_path_ino(const char *path);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* copy_file_range: the server copies, no byte on the wire. Contract: include/vfs/vfs.h. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "vfs/attr.h"
+#include "vfs/errno.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+/* One copy-data blocks its server process: a slice this long stays interruptible. */
+#define COPY_LEN_MAX (64ULL * 1024 * 1024)
+
+static void copied(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+	struct node *n = op->node2;
+	uint64_t end = op->off + op->len;
+	struct vfs_req *req;
+	size_t len = op->len;
+
+	n->change_count++;
+	chunks_drop(n, 0, UINT64_MAX);
+	if (st->code != BE_OK) {
+		attr_expire(n);
+		op_fail_status(op, st);
+		return;
+	}
+	if (end > n->attr.size)
+		n->attr.size = end;
+	n->attr.mtime = (uint32_t)attr_server_now(v);
+	n->dirty = true; /* until the next flush has asked what it is now */
+	req = op_take_req(op);
+	op_free(op);
+	if (req)
+		v->replies->written(req, len);
+}
+
+void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t off_in,
+		    uint64_t fh_out, uint64_t off_out, uint64_t len)
+{
+	struct op *op;
+	struct file *in = file_find(v, fh_in), *out = file_find(v, fh_out);
+	uint64_t size;
+
+	if (!v->ops->info(v->be)->caps.copy || (out && (out->flags & O_APPEND))) {
+		v->replies->err(req, EOPNOTSUPP); /* the kernel reads and writes instead */
+		return;
+	}
+	op = op_on_file(v, req, OP_COPY, fh_in);
+	if (!op)
+		return;
+	if (!out) {
+		op_fail(op, -EBADF);
+		return;
+	}
+	size = in->node->attr.size;
+	len = off_in >= size ? 0 : len < size - off_in ? len : size - off_in;
+	op->len = len < COPY_LEN_MAX ? len : COPY_LEN_MAX;
+	op->off = off_out;
+	op->node2 = node_ref(out->node);
+	file_send_node(in->node);
+	file_send_node(out->node);
+	if (op->len == 0) {
+		op_free(op);
+		req->op = NULL;
+		v->replies->written(req, 0);
+		return;
+	}
+	out->wrote = true;
+	op_failed_start(op, v->ops->copy(v->be, in->be, off_in, out->be, off_out, op->len, copied,
+					 op));
+}

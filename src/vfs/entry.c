@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which node a name stands for. A node is one file of the server: when a name shows attributes that
+ * our own changes do not explain, the file was either changed in place (same node) or replaced (a
+ * new node; the old one lives on for its open descriptors). v3 has no inode number, so a live handle
+ * of the old file is asked. Contract: include/vfs/internal.h.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vfs/attr.h"
+#include "vfs/dir.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+void entry_parent_changed(struct node *parent)
+{
+	parent->change_count++;
+	attr_expire(parent);
+}
+
+/* Content changed under a clean node: nothing that was read of it may be served again. */
+static void content_changed(struct node *n)
+{
+	chunks_drop(n, 0, UINT64_MAX);
+	n->pages.known = false;
+}
+
+static bool same_type(const struct be_attr *a, const struct be_attr *b)
+{
+	return (a->mode & S_IFMT) == (b->mode & S_IFMT);
+}
+
+static bool changed_since(const struct node *n, const struct be_attr *a, uint64_t known_count)
+{
+	if (!n->attr.valid || n->change_count != known_count)
+		return false;
+	if (n->dirty)
+		return n->attr.mode != a->mode || n->attr.uid != a->uid || n->attr.gid != a->gid;
+	return !attr_same_file(&n->attr, a);
+}
+
+static struct node *new_node(struct vfs *v, struct node *parent, const char *name,
+			     const struct be_attr *a, int64_t expires_ms)
+{
+	struct node *n = node_create(v);
+
+	if (!n)
+		return NULL;
+	if (name_set(v, parent, name, n, expires_ms) < 0) {
+		node_unref(v, n);
+		return NULL;
+	}
+	node_number(v, n);
+	attr_update(v, n, a, n->change_count);
+	return n;
+}
+
+struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
+			 const struct be_attr *a, struct node *known, uint64_t known_count,
+			 int64_t expires_ms)
+{
+	struct name *d = name_find(v, parent, name);
+	struct node *n = d ? d->node : NULL;
+
+	if (n && n != known)
+		known_count = n->change_count - 1; /* came in meanwhile: newer than the answer */
+	if (n && changed_since(n, a, known_count)) {
+		bool replaced = !same_type(&n->attr, a) || attr_is_link(a);
+
+		if (!replaced && !list_empty(&n->files))
+			return NULL;
+		if (replaced) {
+			name_drop(v, d);
+			n = NULL;
+		}
+	}
+	if (!n)
+		return new_node(v, parent, name, a, expires_ms);
+	node_ref(n);
+	d->expires_ms = expires_ms;
+	if (attr_update(v, n, a, known_count))
+		content_changed(n);
+	return n;
+}
+
+void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+	uint64_t nodeid = n->nodeid;
+	struct vfs_entry e = {.nodeid = nodeid};
+
+	if (!req) {
+		op_free(op);
+		return;
+	}
+	attr_node_stat(v, n, &e.st);
+	e.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
+	e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
+	if (n->dirty)
+		n->mtime_shown = true;
+	node_looked_up(n);
+	op_free(op);
+	if (!v->replies->entry(req, &e))
+		node_forget(v, n, 1);
+}
+
+void op_answer_attr(struct op *op, struct node *n)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+	int64_t timeout_ms = attr_kernel_attr_timeout(v, n);
+	struct stat st;
+
+	attr_node_stat(v, n, &st);
+	if (n->dirty)
+		n->mtime_shown = true;
+	op_free(op);
+	if (req)
+		v->replies->attr(req, &st, timeout_ms);
+}
+
+/* Answers with `n`, whose reference it takes; NULL: there was no memory for it. */
+static void finish(struct op *op, struct node *n, int64_t expires_ms)
+{
+	struct vfs *v = op->v;
+
+	if (!n) {
+		op_fail(op, -ENOMEM);
+		return;
+	}
+	op_answer_entry(op, n, expires_ms);
+	node_unref(v, n);
+}
+
+/* The old file's handle has told its attributes: equal to the name's means the same file. */
+static void compared(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+	struct name *d = name_find(v, op->node, op_name(op));
+	struct node *n = d ? d->node : NULL;
+	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, &op->got);
+
+	if (n && n == op->known) {
+		bool same = st->code == BE_OK && a && attr_same_file(a, &op->got);
+
+		if (same) {
+			if (attr_update(v, n, a, n->change_count))
+				content_changed(n);
+		} else {
+			name_drop(v, d);
+		}
+	}
+	/* Nothing is left to compare: what is there now is the node, or there is none. */
+	n = entry_known(v, op->node, op_name(op), &op->got, NULL, 0, expires_ms);
+	finish(op, n, expires_ms);
+}
+
+void op_enter(struct op *op, const struct be_attr *a)
+{
+	struct vfs *v = op->v;
+	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, a);
+	struct node *n = entry_known(v, op->node, op_name(op), a, op->known, op->known_count,
+				     expires_ms);
+
+	if (n) {
+		finish(op, n, expires_ms);
+		return;
+	}
+	if (!op->known || list_empty(&op->known->files)) {
+		op_fail(op, -ENOMEM);
+		return;
+	}
+	op->got = *a;
+	if (v->ops->fstat(v->be, file_of_node(op->known)->be, compared, op) < 0)
+		op_fail(op, -EIO);
+}

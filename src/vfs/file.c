@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Open files: the table of descriptors and their end. Contract: include/vfs/file.h. */
+#include "vfs/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/internal.h"
+
+static bool fh_matches(const struct hash_node *hn, const void *key)
+{
+	return list_entry(hn, struct file, by_fh)->fh == *(const uint64_t *)key;
+}
+
+struct file *file_find(struct vfs *v, uint64_t fh)
+{
+	struct hash_node *hn = hash_find(&v->files, hash_u64(fh), fh_matches, &fh);
+
+	return hn ? list_entry(hn, struct file, by_fh) : NULL;
+}
+
+static void flush_age_passed(void *arg)
+{
+	file_send(arg);
+}
+
+struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int flags)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		v->ops->close(v->be, be);
+		return NULL;
+	}
+	f->v = v;
+	f->node = node_ref(n);
+	f->fh = ++v->last_fh;
+	f->be = be;
+	f->flags = flags;
+	f->ref_count = 1;
+	timer_init(&f->flush_timer, flush_age_passed, f);
+	list_push_back(&n->files, &f->in_node);
+	hash_add(&v->files, &f->by_fh, hash_u64(f->fh));
+	v->ops->file_node(v->be, be, n->nodeid, f);
+	return f;
+}
+
+int file_where(void *owner, char *path, size_t size)
+{
+	struct file *f = owner;
+	int err;
+	char *p = node_path(f->v, f->node, NULL, &err);
+
+	if (!p)
+		return -ESTALE;
+	err = strlen(p) < size ? 0 : -ESTALE;
+	if (err == 0)
+		strcpy(path, p);
+	free(p);
+	return err;
+}
+
+struct file *file_of_node(const struct node *n)
+{
+	struct file *any = NULL;
+
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if ((f->flags & O_ACCMODE) != O_RDONLY)
+			return f;
+		any = f;
+	}
+	return any;
+}
+
+struct file *file_ref(struct file *f)
+{
+	f->ref_count++;
+	return f;
+}
+
+void file_unref(struct file *f)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+
+	if (--f->ref_count)
+		return;
+	free(f);
+	node_unref(v, n);
+}
+
+struct op *op_on_file(struct vfs *v, struct vfs_req *req, enum op_kind kind, uint64_t fh)
+{
+	struct op *op = op_create(v, req, kind);
+	struct file *f = file_find(v, fh);
+
+	if (!op)
+		return NULL;
+	if (!f) {
+		op_fail(op, -EBADF);
+		return NULL;
+	}
+	op->file = file_ref(f);
+	op->node = node_ref(f->node);
+	op->pending = 1;
+	return op;
+}
+
+void file_release(struct file *f)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+
+	file_send(f);
+	timer_cancel(&f->flush_timer);
+	hash_del(&v->files, &f->by_fh);
+	list_del(&f->in_node);
+	v->ops->close(v->be, f->be);
+	f->be = NULL;
+	if (list_empty(&n->files)) {
+		/* Nobody is left to read on, and nobody has promised to flush. */
+		chunks_drop(n, 0, UINT64_MAX);
+		if (n->dirty) {
+			n->dirty = false;
+			n->pages.known = false;
+			n->change_count++;
+			attr_expire(n);
+		}
+	}
+	file_unref(f);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Requests that change names: mknod, mkdir, symlink, link, unlink, rmdir, rename. The caches are
+ * changed in place when the server has agreed. Contract: include/vfs/vfs.h.
+ */
+#include <errno.h>
+#include <stdio.h> /* RENAME_NOREPLACE */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/dir.h"
+#include "vfs/errno.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+/* What was known of a name ends: a file that was there has lost it. */
+static void name_gone(struct vfs *v, struct node *parent, const char *bytes)
+{
+	struct name *d = name_find(v, parent, bytes);
+	struct node *n = d ? d->node : NULL;
+
+	if (n) {
+		n->change_count++;
+		if (n->nlink > 1)
+			n->nlink--;
+	}
+	if (d)
+		name_drop(v, d);
+}
+
+/* Something new stands under op's name; the server showed it as `a`, or would not (NULL). */
+static void made(struct op *op, const struct be_attr *a)
+{
+	struct vfs *v = op->v;
+
+	name_gone(v, op->node, op_name(op));
+	entry_parent_changed(op->node);
+	listing_add(v, op->node, op_name(op), a);
+}
+
+static void made_shown(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct op *op = arg;
+
+	if (st->code != BE_OK || !a)
+		op_fail_status(op, st);
+	else
+		op_enter(op, a);
+}
+
+static void made_entry(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+
+	if (st->code != BE_OK) {
+		op_fail_status(op, st);
+		return;
+	}
+	made(op, a);
+	if (a)
+		op_enter(op, a);
+	else
+		op_failed_start(op, v->ops->stat(v->be, op->path, false, made_shown, op));
+}
+
+void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name, mode_t mode)
+{
+	struct op *op = op_create(v, req, OP_MKDIR);
+
+	if (op && op_on_name(op, node_find(v, parent), name))
+		op_failed_start(op,
+				v->ops->mkdir(v->be, op->path, mode & 07777, made_entry, op));
+}
+
+void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_t parent,
+		 const char *name)
+{
+	struct op *op = op_create(v, req, OP_SYMLINK);
+
+	if (op && op_on_name(op, node_find(v, parent), name))
+		op_failed_start(op, v->ops->symlink(v->be, target, op->path, made_entry, op));
+}
+
+static void made_file(void *arg, const struct be_status *st, struct be_file *file,
+		      const struct be_attr *a)
+{
+	struct op *op = arg;
+
+	if (st->code == BE_OK)
+		op->v->ops->close(op->v->be, file);
+	made_entry(op, st, a);
+}
+
+void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name, mode_t mode)
+{
+	struct op *op;
+
+	if (!S_ISREG(mode)) {
+		v->replies->err(req, EPERM); /* SFTP has no way to make it */
+		return;
+	}
+	op = op_create(v, req, OP_MKNOD);
+	if (op && op_on_name(op, node_find(v, parent), name))
+		op_failed_start(op, v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
+						 mode & 07777, 0, NULL, NULL, made_file, op));
+}
+
+static void linked(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+	struct node *n = op->node2;
+	const char *name = strrchr(op->path2, '/') + 1;
+	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, &n->attr);
+
+	if (st->code != BE_OK) {
+		op_fail_status(op, st);
+		return;
+	}
+	name_gone(v, op->node, name);
+	entry_parent_changed(op->node);
+	/* v3 shows no count: two names are certain, more were known or are not. */
+	n->nlink = (n->nlink ? n->nlink : 1) + 1;
+	n->change_count++;
+	if (a)
+		attr_update(v, n, a, n->change_count);
+	listing_add(v, op->node, name, a);
+	if (name_set(v, op->node, name, n, expires_ms) < 0)
+		op_fail(op, -ENOMEM);
+	else
+		op_answer_entry(op, n, expires_ms);
+}
+
+void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_parent,
+	      const char *new_name)
+{
+	struct op *op = op_create(v, req, OP_LINK);
+	struct node *n = node_find(v, nodeid);
+	int err;
+
+	if (!op)
+		return;
+	if (!v->cfg.hardlink) {
+		op_fail(op, -EPERM);
+		return;
+	}
+	if (!n || !op_on_name(op, node_find(v, new_parent), new_name))
+		return;
+	op->node2 = node_ref(n);
+	op->path2 = op->path;
+	op->path = node_path(v, n, NULL, &err);
+	if (!op->path) {
+		op_fail(op, err == -ESTALE ? -ENOENT : err);
+		return;
+	}
+	op_failed_start(op, v->ops->link(v->be, op->path, op->path2, linked, op));
+}
+
+static void removed(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+
+	if (st->code != BE_OK && st->code != BE_NO_SUCH_FILE) {
+		op_fail_status(op, st);
+		return;
+	}
+	/* Gone either way: what we knew of the name is over. */
+	name_gone(v, op->node, op_name(op));
+	entry_parent_changed(op->node);
+	listing_remove(v, op->node, op_name(op));
+	if (st->code != BE_OK) {
+		op_fail_status(op, st);
+		return;
+	}
+	if (attr_negative_lifetime(v) > 0)
+		name_set(v, op->node, op_name(op), NULL,
+			 v->clock->now_ms + attr_negative_lifetime(v));
+	op_fail(op, 0);
+}
+
+void vfs_unlink(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name)
+{
+	struct op *op = op_create(v, req, OP_UNLINK);
+
+	if (op && op_on_name(op, node_find(v, parent), name))
+		op_failed_start(op, v->ops->remove(v->be, op->path, removed, op));
+}
+
+void vfs_rmdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name)
+{
+	struct op *op = op_create(v, req, OP_RMDIR);
+
+	if (op && op_on_name(op, node_find(v, parent), name))
+		op_failed_start(op, v->ops->rmdir(v->be, op->path, removed, op));
+}
+
+/* The server has renamed: so do the caches. */
+static void move_names(struct op *op)
+{
+	struct vfs *v = op->v;
+	const char *from = op_name(op), *to = op_name2(op);
+	struct name *d = name_find(v, op->node, from);
+	struct name *target = name_find(v, op->node2, to);
+	struct node *n = d ? d->node : NULL;
+
+	entry_parent_changed(op->node);
+	entry_parent_changed(op->node2);
+	if (n && target && target->node == n)
+		return; /* two names of one file: rename(2) leaves both */
+	node_ref(op->node2);
+	name_gone(v, op->node2, to);
+	listing_remove(v, op->node, from);
+	listing_add(v, op->node2, to, n && n->attr_expires_ms > v->clock->now_ms ? &n->attr : NULL);
+	d = name_find(v, op->node, from);
+	if (n && d) {
+		n->change_count++;
+		name_move(v, d, op->node2, to, d->expires_ms);
+	} else if (d) {
+		name_drop(v, d);
+	}
+	if (attr_negative_lifetime(v) > 0)
+		name_set(v, op->node, from, NULL,
+			 v->clock->now_ms + attr_negative_lifetime(v));
+	node_unref(v, op->node2);
+}
+
+/* mv falls back by itself on EINVAL, which is what a filesystem without the flag says. */
+static void noreplace_failed(void *arg, int err)
+{
+	op_fail(arg, err == -EIO || err == -EXDEV || err == -EOPNOTSUPP ? -EINVAL : err);
+}
+
+static void renamed(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+
+	if (st->code == BE_OK) {
+		move_names(op);
+		op_fail(op, 0);
+	} else if ((op->flags & RENAME_NOREPLACE) && st->code != BE_LOST) {
+		const struct errno_query q = {
+		    .kind = OP_RENAME,
+		    .flags = op->flags,
+		    .uid = op->uid,
+		    .path = op->path,
+		    .path2 = op->path2,
+		};
+
+		errno_resolve(op->v, &q, st, noreplace_failed, op);
+	} else {
+		op_fail_status(op, st);
+	}
+}
+
+void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
+		uint64_t new_parent, const char *new_name, unsigned flags)
+{
+	struct op *op = op_create(v, req, OP_RENAME);
+	struct node *to = node_find(v, new_parent);
+	struct name *d;
+	int err;
+
+	if (!op || !op_on_name(op, node_find(v, parent), name))
+		return;
+	op->flags = (int)flags;
+	d = name_find(v, op->node, name);
+	/* Only link+unlink of a regular file is atomic on the server. */
+	if ((flags & ~(unsigned)RENAME_NOREPLACE) ||
+	    (flags && !(d && d->node && attr_is_reg(&d->node->attr)))) {
+		op_fail(op, -EINVAL);
+		return;
+	}
+	if (!to) {
+		op_fail(op, -ESTALE);
+		return;
+	}
+	op->node2 = node_ref(to);
+	op->path2 = node_path(v, to, new_name, &err);
+	if (!op->path2) {
+		op_fail(op, err);
+		return;
+	}
+	err = v->ops->rename(v->be, op->path, op->path2,
+			     flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE, renamed, op);
+	op_failed_start(op, err);
+}

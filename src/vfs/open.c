@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * open and create, and what an open says about the pages that the kernel still holds.
+ *
+ * Close-to-open: the kernel may keep its pages over an open only if the server's (mtime, size) are
+ * those that the pages were read under, and the pages are proven: mtimes are whole seconds, so an
+ * equal pair vouches only for bytes read when the server's clock was past mtime + 1 s, or for bytes
+ * that this mount wrote and saw acknowledged. Contract: include/vfs/vfs.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/dir.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+static uint32_t backend_flags(int flags)
+{
+	uint32_t out = 0;
+
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		out = BE_READ;
+		break;
+	case O_WRONLY:
+		out = BE_WRITE;
+		break;
+	default:
+		out = BE_READ | BE_WRITE;
+		break;
+	}
+	if (flags & O_APPEND)
+		out |= BE_APPEND;
+	if (flags & O_CREAT)
+		out |= BE_CREAT;
+	if (flags & O_TRUNC)
+		out |= BE_TRUNC;
+	if (flags & O_EXCL)
+		out |= BE_EXCL;
+	return out;
+}
+
+/* May the kernel keep its pages? Whatever the answer, remembers what they stand for from now on. */
+static bool pages_are_good(struct vfs *v, struct node *n, const struct be_attr *a, int flags)
+{
+	bool good;
+
+	if (n->dirty || v->cfg.kernel_cache)
+		return true; /* all of it went through this kernel */
+	good = a && n->pages.known && n->pages.proven && n->pages.mtime == a->mtime &&
+	       n->pages.size == a->size && !(flags & O_TRUNC);
+	if (good)
+		return true;
+	chunks_drop(n, 0, UINT64_MAX);
+	n->pages.known = a != NULL;
+	if (a) {
+		n->pages.mtime = a->mtime;
+		n->pages.size = a->size;
+		n->pages.proven = attr_server_now(v) > (int64_t)a->mtime + 1;
+	}
+	return false;
+}
+
+static void describe_open(struct vfs *v, struct node *n, const struct file *f,
+			  const struct be_attr *a, struct vfs_opened *out)
+{
+	out->fh = f->fh;
+	out->keep_cache = pages_are_good(v, n, a, f->flags);
+	/* A file of /proc says 0 and has content: only asking for it tells. */
+	out->direct_io = v->cfg.direct_io ||
+			 (a && a->size == 0 && !n->dirty && (f->flags & O_ACCMODE) == O_RDONLY);
+}
+
+static void answer_open(struct op *op, struct be_file *be, const struct be_attr *a)
+{
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+	struct file *f = file_create(v, n, be, op->flags);
+	struct vfs_req *req;
+	struct vfs_opened o = {0};
+
+	if (!f) {
+		op_fail(op, -ENOMEM);
+		return;
+	}
+	describe_open(v, n, f, a, &o);
+	req = op_take_req(op);
+	op_free(op);
+	if (!req || !v->replies->open(req, &o))
+		file_release(f);
+}
+
+/* What an open has brought, while an older handle is asked whether it is the same file. */
+struct opening {
+	struct op *op;
+	struct be_file *be;
+	struct be_attr attr;
+};
+
+static void stale(struct op *op, struct be_file *be)
+{
+	struct vfs *v = op->v;
+
+	v->ops->close(v->be, be);
+	node_detach(v, op->node);
+	/* The kernel looks the name up again and finds the new file's node. */
+	op_fail(op, -ESTALE);
+}
+
+static void compared(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct opening *o = arg;
+	struct op *op = o->op;
+
+	if (st->code == BE_OK && a && attr_same_file(a, &o->attr)) {
+		if (attr_update(op->v, op->node, a, op->node->change_count))
+			op->node->pages.known = false;
+		answer_open(op, o->be, &o->attr);
+	} else {
+		stale(op, o->be);
+	}
+	free(o);
+}
+
+static void compare(struct op *op, struct be_file *be, const struct be_attr *a)
+{
+	struct vfs *v = op->v;
+	struct opening *o = malloc(sizeof(*o));
+
+	if (o)
+		*o = (struct opening){op, be, *a};
+	if (!o || v->ops->fstat(v->be, file_of_node(op->node)->be, compared, o) < 0) {
+		free(o);
+		v->ops->close(v->be, be);
+		op_fail(op, -EIO);
+	}
+}
+
+static void opened(void *arg, const struct be_status *st, struct be_file *be,
+		   const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+
+	if (st->code == BE_NO_SUCH_FILE && n != v->root) {
+		node_detach(v, n);
+		op_fail(op, -ESTALE);
+		return;
+	}
+	if (st->code != BE_OK) {
+		op_fail_status(op, st);
+		return;
+	}
+	if (op->flags & O_TRUNC) {
+		n->change_count++;
+		n->dirty = false;
+		if (a)
+			attr_update(v, n, a, n->change_count);
+		else
+			attr_expire(n);
+	} else if (a && n->attr.valid && n->change_count == op->change_count) {
+		if ((n->attr.mode & S_IFMT) != (a->mode & S_IFMT)) {
+			stale(op, be);
+			return;
+		}
+		if (!n->dirty && !attr_same_file(&n->attr, a) && !list_empty(&n->files)) {
+			compare(op, be, a);
+			return;
+		}
+		attr_update(v, n, a, op->change_count);
+	}
+	answer_open(op, be, a);
+}
+
+void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
+{
+	struct op *op = op_create(v, req, OP_OPEN);
+	int err;
+
+	if (!op || !op_on_node(op, node_find(v, nodeid)))
+		return;
+	op->flags = flags;
+	if (flags & O_TRUNC)
+		file_send_node(op->node);
+	err = v->ops->open(v->be, op->path, backend_flags(flags & ~(O_CREAT | O_EXCL)), 0, nodeid,
+			   file_where, NULL, opened, op);
+	op_failed_start(op, err);
+}
+
+static void answer_create(struct op *op, struct node *n, struct be_file *be,
+			  const struct be_attr *a, int64_t expires_ms)
+{
+	struct vfs *v = op->v;
+	struct file *f = file_create(v, n, be, op->flags);
+	struct vfs_req *req = op_take_req(op);
+	struct vfs_opened o = {0};
+	struct vfs_entry e = {.nodeid = n->nodeid};
+
+	if (f) {
+		describe_open(v, n, f, a, &o);
+		attr_node_stat(v, n, &e.st);
+		e.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
+		e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
+		node_looked_up(n);
+	}
+	op_free(op);
+	if (!f) {
+		if (req)
+			v->replies->err(req, ENOMEM);
+	} else if (!req || !v->replies->create(req, &e, &o)) {
+		file_release(f);
+		node_forget(v, n, 1);
+	}
+}
+
+static void created(void *arg, const struct be_status *st, struct be_file *be,
+		    const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+	struct node *parent = op->node, *n;
+	const char *name = op_name(op);
+	int64_t expires_ms;
+	struct name *d;
+
+	if (st->code != BE_OK || !a) {
+		if (st->code == BE_OK)
+			v->ops->close(v->be, be);
+		op_fail_status(op, st->code != BE_OK ?
+				   st : &(struct be_status){.code = BE_FAILURE, .text = ""});
+		return;
+	}
+	entry_parent_changed(parent);
+	expires_ms = v->clock->now_ms + attr_lifetime(v, a);
+	d = name_find(v, parent, name);
+	n = entry_known(v, parent, name, a, d ? d->node : NULL,
+			d && d->node ? d->node->change_count : 0, expires_ms);
+	if (!n && d) {
+		/* The name was ours to know and is another file now, or changed under us. */
+		name_drop(v, d);
+		n = entry_known(v, parent, name, a, NULL, 0, expires_ms);
+	}
+	if (!n) {
+		v->ops->close(v->be, be);
+		op_fail(op, -ENOMEM);
+		return;
+	}
+	if (op->flags & O_TRUNC)
+		n->dirty = false;
+	listing_add(v, parent, name, a);
+	answer_create(op, n, be, a, expires_ms);
+	node_unref(v, n);
+}
+
+void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
+		     mode_t mode, int flags)
+{
+	struct op *op = op_create(v, req, OP_CREATE);
+	int err;
+
+	if (!op || !op_on_name(op, node_find(v, parent), name))
+		return;
+	op->flags = flags | O_CREAT;
+	err = v->ops->open(v->be, op->path, backend_flags(op->flags), mode & 07777, 0, file_where,
+			   NULL, created, op);
+	op_failed_start(op, err);
+}
+
+void vfs_release(struct vfs *v, struct vfs_req *req, uint64_t fh)
+{
+	struct file *f = file_find(v, fh);
+
+	if (f)
+		file_release(f);
+	v->replies->err(req, 0);
+}

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reading and read-ahead. What is asked of the server or has come from it lives in chunks of the
+ * node; a read is answered when chunks cover it. Each descriptor follows a few sequential readers
+ * and fetches ahead of those that have proven to be sequential, up to the bandwidth-delay product.
+ * Random access asks for exactly what it reads. Contract: include/vfs/vfs.h, include/vfs/file.h.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/errno.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+/* A stream's first window, and the one for a large file read from its start in large pieces. */
+#define WINDOW_LEN_MIN	  (128 * 1024)
+#define WINDOW_LEN_LARGE  (4 * 1024 * 1024)
+#define LARGE_READ_LEN	  (64 * 1024)
+#define LARGE_FILE_LEN	  (4 * 1024 * 1024)
+
+/* The kernel's own read-ahead runs several requests at once and may swap or skip some. */
+#define STREAM_SLACK_LEN  (256 * 1024)
+
+#define REPLY_IOV_COUNT	  260 /* 1 MiB in single pages, and the ends */
+#define PAGE_LEN	  4096
+
+static const uint8_t zeros[128 * 1024];
+
+static void chunk_free(struct chunk *c)
+{
+	list_del(&c->in_node);
+	data_unref(c->block);
+	free(c);
+}
+
+static bool overlaps(const struct chunk *c, uint64_t off, uint64_t len)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(off, len, &end))
+		end = UINT64_MAX;
+	return c->off < end && off < c->off + c->len;
+}
+
+void chunks_drop(struct node *n, uint64_t off, uint64_t len)
+{
+	list_for_each_safe(e, tmp, &n->chunks) {
+		struct chunk *c = list_entry(e, struct chunk, in_node);
+
+		if (!overlaps(c, off, len))
+			continue;
+		if (c->in_flight)
+			c->dead = true;
+		else
+			chunk_free(c);
+	}
+}
+
+/* The live chunk that holds byte `off`, or else *next_off is where the next one begins. */
+static struct chunk *chunk_at(struct node *n, uint64_t off, uint64_t *next_off)
+{
+	*next_off = UINT64_MAX;
+	list_for_each(e, &n->chunks) {
+		struct chunk *c = list_entry(e, struct chunk, in_node);
+
+		if (c->dead)
+			continue;
+		if (c->off > off) {
+			*next_off = c->off;
+			return NULL;
+		}
+		if (off < c->off + c->len)
+			return c;
+	}
+	return NULL;
+}
+
+static void read_continue(struct op *op);
+
+static void chunk_read(void *arg, const struct be_status *st, struct data *block, size_t off,
+		       size_t len)
+{
+	struct chunk *c = arg;
+	struct vfs *v = c->v;
+	struct node *n = c->node;
+	struct list readers;
+
+	c->in_flight = false;
+	if (st->code == BE_OK) {
+		c->block = block;
+		c->block_off = off;
+		c->got_len = len;
+	} else if (st->code != BE_EOF) {
+		c->err = errno_first(&(struct errno_query){.kind = OP_READ}, st);
+		if (c->err > 0)
+			c->err = -EIO;
+	}
+	list_init(&readers);
+	list_splice(&readers, &c->readers);
+	if (c->dead) {
+		/* Overtaken: who waits asks again, behind what overtook it. */
+		chunk_free(c);
+		c = NULL;
+	}
+	while (!list_empty(&readers)) {
+		struct op *op = list_entry(readers.next, struct op, wait);
+
+		list_del(&op->wait);
+		read_continue(op);
+	}
+	/* An error is for those who waited; the next reader asks again. */
+	list_for_each_safe(e, tmp, &n->chunks) {
+		struct chunk *failed = list_entry(e, struct chunk, in_node);
+
+		if (failed->err && !failed->in_flight)
+			chunk_free(failed);
+	}
+	node_unref(v, n);
+}
+
+/* Asks for [off, off + len). Return: the chunk, or NULL with a negative errno in *err. */
+static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *err)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+	struct chunk *c = calloc(1, sizeof(*c));
+	struct list *at = &n->chunks;
+
+	*err = -ENOMEM;
+	if (!c)
+		return NULL;
+	c->v = v;
+	c->node = n;
+	c->off = off;
+	c->len = len;
+	c->in_flight = true;
+	list_init(&c->readers);
+	list_for_each(e, &n->chunks) {
+		if (list_entry(e, struct chunk, in_node)->off > off) {
+			at = e;
+			break;
+		}
+	}
+	list_insert(at, &c->in_node);
+	*err = v->ops->read(v->be, f->be, off, len, chunk_read, c);
+	if (*err < 0) {
+		chunk_free(c);
+		return NULL;
+	}
+	node_ref(n);
+	return c;
+}
+
+static size_t read_unit(const struct vfs *v)
+{
+	size_t max = v->ops->info(v->be)->read_len_max;
+
+	/* Whole pages, so that the kernel's requests do not straddle two chunks more than needed. */
+	return max > PAGE_LEN ? max - max % PAGE_LEN : max;
+}
+
+/* Asks for what of [off, end) is neither here nor on its way. Return: 0 or a negative errno. */
+static int fetch(struct file *f, uint64_t off, uint64_t end)
+{
+	size_t unit = read_unit(f->v);
+	uint64_t next_off;
+	int err;
+
+	while (off < end) {
+		struct chunk *c = chunk_at(f->node, off, &next_off);
+		uint64_t stop = end < next_off ? end : next_off;
+
+		if (!c) {
+			size_t len = stop - off < unit ? (size_t)(stop - off) : unit;
+
+			c = chunk_start(f, off, len, &err);
+			if (!c)
+				return err;
+		}
+		off = c->off + c->len;
+	}
+	return 0;
+}
+
+/* The stream that a read at `off` continues, or a new one in the oldest one's place. */
+static struct stream *stream_at(struct file *f, uint64_t off, bool *continues)
+{
+	struct stream *oldest = &f->streams[0];
+
+	f->stream_clock++;
+	for (size_t i = 0; i < FILE_STREAM_COUNT; i++) {
+		struct stream *s = &f->streams[i];
+		uint64_t low = s->next_off > STREAM_SLACK_LEN ? s->next_off - STREAM_SLACK_LEN : 0;
+
+		if (s->used && off >= (s->window_len ? low : s->next_off) &&
+		    off <= s->next_off + (s->window_len ? STREAM_SLACK_LEN : 0)) {
+			s->used = f->stream_clock;
+			*continues = true;
+			return s;
+		}
+		if (s->used < oldest->used)
+			oldest = s;
+	}
+	*oldest = (struct stream){.used = f->stream_clock};
+	*continues = false;
+	return oldest;
+}
+
+/* What nobody has taken behind the reader will hardly be asked for: the kernel has its own cache. */
+static void drop_behind(struct node *n, uint64_t off)
+{
+	list_for_each_safe(e, tmp, &n->chunks) {
+		struct chunk *c = list_entry(e, struct chunk, in_node);
+
+		if (c->off + c->len > off)
+			return;
+		if (!c->in_flight)
+			chunk_free(c);
+	}
+}
+
+static void read_ahead(struct file *f, uint64_t off, size_t len)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+	size_t most = v->ops->info(v->be)->stream_len;
+	uint64_t end = off + len, size = n->attr.size, to;
+	size_t unit = read_unit(v);
+	bool continues;
+	struct stream *s = stream_at(f, off, &continues);
+
+	if (!continues && off == 0)
+		s->window_len = len >= LARGE_READ_LEN && size >= LARGE_FILE_LEN ?
+				    WINDOW_LEN_LARGE : WINDOW_LEN_MIN;
+	else if (continues && end > s->next_off)
+		s->window_len = s->window_len ? s->window_len * 2 : WINDOW_LEN_MIN;
+	if (s->window_len > most && most >= WINDOW_LEN_MIN)
+		s->window_len = most;
+	s->next_off = end > s->next_off ? end : s->next_off;
+	if (!s->window_len)
+		return;
+	if (s->next_off > 4 * (uint64_t)STREAM_SLACK_LEN)
+		drop_behind(n, s->next_off - 4 * (uint64_t)STREAM_SLACK_LEN);
+	if (__builtin_add_overflow(s->next_off, s->window_len, &to) || to > size)
+		to = size;
+	/* Whole units only, but for the end of the file: no crumbs at the head of the window. */
+	if (to < size)
+		to -= to % unit;
+	if (to > end && budget_left(v->budget) > to - end)
+		fetch(f, end, to);
+}
+
+/* Collects what has come of [off, off + len). Return: bytes; *wait is a chunk still on its way. */
+static size_t collect(struct op *op, struct iovec *iov, int *iov_count, struct chunk **wait,
+		      int *err)
+{
+	struct node *n = op->node;
+	uint64_t off = op->off, end = op->off + op->len, next_off;
+	size_t total = 0;
+
+	*wait = NULL;
+	*iov_count = 0;
+	while (off < end && *iov_count < REPLY_IOV_COUNT) {
+		struct chunk *c = chunk_at(n, off, &next_off);
+		size_t skip, len;
+
+		if (!c)
+			break;
+		if (c->in_flight) {
+			*wait = c;
+			break;
+		}
+		if (c->err) {
+			*err = c->err;
+			break;
+		}
+		skip = (size_t)(off - c->off);
+		if (c->got_len <= skip)
+			break; /* the end of the file */
+		len = c->got_len - skip;
+		len = len < end - off ? len : (size_t)(end - off);
+		iov[(*iov_count)++] = (struct iovec){c->block->bytes + c->block_off + skip, len};
+		total += len;
+		off += len;
+		if (off < end && c->got_len < c->len)
+			break;
+	}
+	return total;
+}
+
+/* A hole that only our unacknowledged writes beyond it make: the server's file ends before it. */
+static size_t add_hole(struct op *op, struct iovec *iov, int *iov_count, size_t total)
+{
+	uint64_t size = op->node->attr.size, at = op->off + total;
+	uint64_t end = op->off + op->len < size ? op->off + op->len : size;
+
+	while (op->node->dirty && at < end && *iov_count < REPLY_IOV_COUNT) {
+		size_t len = end - at < sizeof(zeros) ? (size_t)(end - at) : sizeof(zeros);
+
+		iov[(*iov_count)++] = (struct iovec){(void *)(uintptr_t)zeros, len};
+		at += len;
+		total += len;
+	}
+	return total;
+}
+
+/* Chunks of which every byte was handed out go: the kernel keeps its own copy. */
+static void taken(struct node *n, uint64_t off, size_t len)
+{
+	list_for_each_safe(e, tmp, &n->chunks) {
+		struct chunk *c = list_entry(e, struct chunk, in_node);
+		uint64_t from, to;
+
+		if (c->in_flight || !overlaps(c, off, len))
+			continue;
+		from = off > c->off ? off : c->off;
+		to = off + len < c->off + c->got_len ? off + len : c->off + c->got_len;
+		if (to > from)
+			c->taken_len += to - from;
+		if (c->taken_len >= c->got_len)
+			chunk_free(c);
+	}
+}
+
+static void answer_read(struct op *op, const struct iovec *iov, int iov_count, size_t total)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+	struct node *n = node_ref(op->node);
+	uint64_t off = op->off;
+
+	if (total < op->len && !n->dirty && off + total < n->attr.size)
+		attr_expire(n); /* the file has become shorter than we were told */
+	op_free(op);
+	if (req)
+		v->replies->data(req, iov, iov_count);
+	taken(n, off, total ? total : 1);
+	node_unref(v, n);
+}
+
+/* The end of the file costs no request when the size is known; past it only the server knows. */
+static uint64_t read_end(const struct op *op)
+{
+	uint64_t end = op->off + op->len, size = op->node->attr.size;
+
+	return op->off < size && size < end ? size : end;
+}
+
+static void read_continue(struct op *op)
+{
+	struct iovec iov[REPLY_IOV_COUNT];
+	struct chunk *wait;
+	int iov_count, err = 0;
+	size_t total;
+
+	if (!op->req) {
+		op_free(op); /* the program is gone */
+		return;
+	}
+	err = op->file->be ? fetch(op->file, op->off, read_end(op)) : -EBADF;
+	if (err) {
+		op_fail(op, err);
+		return;
+	}
+	total = collect(op, iov, &iov_count, &wait, &err);
+	if (err) {
+		op_fail(op, err);
+	} else if (wait) {
+		list_push_back(&wait->readers, &op->wait);
+	} else {
+		total = add_hole(op, iov, &iov_count, total);
+		answer_read(op, iov, iov_count, total);
+	}
+}
+
+/* What any descriptor of the file has gathered in the range must be on its way before the READ. */
+static void send_overlapping(struct node *n, uint64_t off, size_t len)
+{
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if (f->gather && off < f->gather_off + f->gather_len && f->gather_off < off + len)
+			file_send(f);
+	}
+}
+
+void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint64_t off)
+{
+	struct op *op = op_on_file(v, req, OP_READ, fh);
+	uint64_t end;
+	int err;
+
+	if (!op)
+		return;
+	if (len == 0 || __builtin_add_overflow(off, (uint64_t)len, &end)) {
+		op_fail(op, len ? -EINVAL : 0);
+		return;
+	}
+	op->off = off;
+	op->len = len;
+	send_overlapping(op->node, off, len);
+	/* First what is asked for, then what may be asked for next. */
+	err = fetch(op->file, off, read_end(op));
+	if (err) {
+		op_fail(op, err);
+		return;
+	}
+	read_ahead(op->file, off, len);
+	read_continue(op);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The filesystem as a whole: creation, interrupts, drain, end. Contract: include/vfs/vfs.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/dir.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+/* A signal that does not kill is answered only when the server has been silent for this long. */
+#define SILENT_MS 1000
+
+/* How often waiting requests are held against the soft limit. */
+#define SOFT_LOOK_MS 250
+
+static void look_for_interrupted(void *arg);
+static void look_for_overdue(void *arg);
+
+struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, struct clock *clock,
+		       const struct vfs_replies *replies, struct budget *budget)
+{
+	struct vfs *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->cfg = *cfg;
+	v->be = backend;
+	v->ops = backend->ops;
+	v->clock = clock;
+	v->replies = replies;
+	v->budget = budget;
+	list_init(&v->ops_list);
+	list_init(&v->room_waiters);
+	list_init(&v->negatives);
+	timer_init(&v->interrupt_timer, look_for_interrupted, v);
+	timer_init(&v->soft_timer, look_for_overdue, v);
+	if (cfg->soft_ms > 0)
+		timer_set(clock, &v->soft_timer, clock->now_ms + SOFT_LOOK_MS);
+	v->root_path = strdup(cfg->root);
+	if (!v->root_path)
+		goto free_vfs;
+	v->cfg.root = v->root_path;
+	if (node_table_init(v) < 0)
+		goto free_path;
+	if (hash_init(&v->files) < 0)
+		goto free_nodes;
+	if (hash_init(&v->dirs) < 0)
+		goto free_files;
+	v->root = node_create(v); /* the first node: nodeid 1 */
+	if (!v->root)
+		goto free_dirs;
+	v->root->attr.mode = S_IFDIR | 0755;
+	node_number(v, v->root);
+	return v;
+
+free_dirs:
+	hash_finish(&v->dirs);
+free_files:
+	hash_finish(&v->files);
+free_nodes:
+	node_table_finish(v);
+free_path:
+	free(v->root_path);
+free_vfs:
+	free(v);
+	return NULL;
+}
+
+void vfs_drain(struct vfs *v, void (*done)(void *arg), void *arg)
+{
+	struct hash_node *hn;
+
+	while ((hn = hash_next(&v->files, NULL)) != NULL)
+		file_release(list_entry(hn, struct file, by_fh));
+	if (v->unacked_count == 0) {
+		done(arg);
+		return;
+	}
+	v->drained = done;
+	v->drained_arg = arg;
+}
+
+void vfs_destroy(struct vfs *v)
+{
+	if (!v)
+		return;
+	timer_cancel(&v->interrupt_timer);
+	timer_cancel(&v->soft_timer);
+	while (!list_empty(&v->ops_list)) {
+		struct op *op = list_entry(v->ops_list.next, struct op, entry);
+
+		op_take_req(op);
+		op_free(op);
+	}
+	dir_close_all(v);
+	node_table_finish(v);
+	hash_finish(&v->files);
+	hash_finish(&v->dirs);
+	free(v->root_path);
+	free(v);
+}
+
+/* The request is answered; the operation goes on to its end. */
+static void answer_early(struct op *op, int err)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+
+	if (req)
+		v->replies->err(req, err);
+}
+
+/*
+ * The soft limit: a server that has said nothing for that long is given up, request by request. What
+ * was acknowledged stays and is sent when the server is back.
+ */
+static void look_for_overdue(void *arg)
+{
+	struct vfs *v = arg;
+	int64_t since_ms = v->ops->info(v->be)->silent_since_ms;
+	int64_t now_ms = v->clock->now_ms;
+
+	timer_set(v->clock, &v->soft_timer, now_ms + SOFT_LOOK_MS);
+	if (since_ms < 0 || now_ms - since_ms < v->cfg.soft_ms)
+		return;
+	list_for_each_safe(e, tmp, &v->ops_list) {
+		struct op *op = list_entry(e, struct op, entry);
+
+		if (now_ms - op->since_ms >= v->cfg.soft_ms)
+			answer_early(op, EIO);
+	}
+}
+
+static bool without_effect(const struct op *op)
+{
+	switch (op->kind) {
+	case OP_LOOKUP:
+	case OP_GETATTR:
+	case OP_READLINK:
+	case OP_READ:
+	case OP_OPENDIR:
+	case OP_READDIR:
+	case OP_STATFS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void look_for_interrupted(void *arg)
+{
+	struct vfs *v = arg;
+	int64_t since_ms = v->ops->info(v->be)->silent_since_ms;
+	bool silent = since_ms >= 0 && v->clock->now_ms - since_ms > SILENT_MS;
+	bool more = false;
+
+	list_for_each_safe(e, tmp, &v->ops_list) {
+		struct op *op = list_entry(e, struct op, entry);
+
+		if (!op->interrupted || !op->req || !without_effect(op))
+			continue;
+		if (silent)
+			answer_early(op, EINTR);
+		else
+			more = true;
+	}
+	if (more)
+		timer_set(v->clock, &v->interrupt_timer, v->clock->now_ms + SILENT_MS);
+}
+
+void vfs_interrupt(struct vfs *v, struct vfs_req *req, bool dying)
+{
+	struct op *op = req->op;
+
+	if (!op)
+		return;
+	if (dying) {
+		answer_early(op, EINTR);
+		return;
+	}
+	op->interrupted = true;
+	look_for_interrupted(v);
+}
+
+void vfs_quiesce(struct vfs *v)
+{
+	list_for_each_safe(e, tmp, &v->ops_list) {
+		struct op *op = list_entry(e, struct op, entry);
+
+		answer_early(op, without_effect(op) ? EINTR : EIO);
+	}
+}
+
+void vfs_get_stats(const struct vfs *v, struct vfs_stats *out)
+{
+	*out = (struct vfs_stats){
+	    .node_count = v->nodes.count,
+	    .open_count = v->files.count,
+	    .dirty_len = v->unacked_count,
+	    .cached_len = v->budget->used_len,
+	    .write_error_count = v->write_error_count,
+	};
+	list_for_each(e, &v->ops_list)
+		out->request_count++;
+}

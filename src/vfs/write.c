@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Write-behind: write, flush, fsync. Contiguous writes are gathered into full-size WRITEs; a write is
+ * answered when its bytes are ours and there is room in the budget; close and fsync wait for every
+ * answer of the server and report the first failure. Contract: include/vfs/vfs.h, include/vfs/file.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/dir.h"
+#include "vfs/errno.h"
+#include "vfs/file.h"
+#include "vfs/internal.h"
+
+/* The first block of a small writer; grown to a full-size WRITE when more follows. */
+#define GATHER_LEN_MIN (64 * 1024)
+
+/* One WRITE on its way. */
+struct sent {
+	struct file *file;
+	size_t len;
+};
+
+/* Every descriptor that wrote learns of the failure, each once. */
+static void set_write_error(struct node *n, struct file *f, int err)
+{
+	f->write_err = f->write_err ? f->write_err : err;
+	list_for_each(e, &n->files) {
+		struct file *other = list_entry(e, struct file, in_node);
+
+		if (other->wrote && !other->write_err)
+			other->write_err = err;
+	}
+}
+
+static int take_write_error(struct file *f)
+{
+	int err = f->write_err;
+
+	f->write_err = 0;
+	return err;
+}
+
+/* One of the answers that an operation on a file waits for has come; the last one ends it. */
+static void one_less(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req;
+	size_t len = op->len;
+	int err;
+
+	if (--op->pending)
+		return;
+	err = op->err ? op->err : take_write_error(op->file);
+	if (err || op->kind != OP_WRITE) {
+		op_fail(op, err);
+		return;
+	}
+	req = op_take_req(op);
+	op_free(op);
+	if (req)
+		v->replies->written(req, len);
+}
+
+/* The server has answered every WRITE of the node. */
+static void node_drained(struct node *n)
+{
+	struct list waiters;
+
+	list_init(&waiters);
+	list_splice(&waiters, &n->drain_waiters);
+	while (!list_empty(&waiters)) {
+		struct op *op = list_entry(waiters.next, struct op, wait);
+
+		list_del(&op->wait);
+		one_less(op);
+	}
+}
+
+void file_room(struct vfs *v)
+{
+	while (!list_empty(&v->room_waiters) && budget_left(v->budget) > 0) {
+		struct op *op = list_entry(v->room_waiters.next, struct op, wait);
+		struct vfs_req *req = op_take_req(op);
+		size_t len = op->len;
+
+		op_free(op);
+		if (req)
+			v->replies->written(req, len);
+	}
+}
+
+static void acknowledged(void *arg, int err)
+{
+	struct sent *s = arg;
+	struct file *f = s->file;
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+
+	free(s);
+	if (err) {
+		v->write_error_count++;
+		n->torn = true;
+		set_write_error(n, f, err);
+	}
+	n->unacked_count--;
+	v->unacked_count--;
+	if (n->unacked_count == 0)
+		node_drained(n);
+	file_unref(f);
+	file_room(v);
+	if (v->drained && v->unacked_count == 0) {
+		void (*done)(void *) = v->drained;
+
+		v->drained = NULL;
+		done(v->drained_arg);
+	}
+}
+
+static void write_answered(void *arg, const struct be_status *st)
+{
+	struct sent *s = arg;
+	struct file *f = s->file;
+	struct vfs *v = f->v;
+	char *path;
+	int err;
+
+	if (st->code == BE_OK) {
+		acknowledged(s, 0);
+		return;
+	}
+	path = node_path(v, f->node, NULL, &err);
+	log_error(LOG_VFS, "write of '%s' failed: the server says \"%s\"", path ? path : "", st->text);
+	errno_resolve(v,
+		      &(struct errno_query){.kind = OP_WRITE, .path = path, .len = s->len},
+		      st, acknowledged, s);
+	free(path);
+}
+
+void file_send(struct file *f)
+{
+	struct vfs *v = f->v;
+	struct data *block = f->gather;
+	struct sent *s;
+	int err;
+
+	if (!block)
+		return;
+	f->gather = NULL;
+	timer_cancel(&f->flush_timer);
+	s = malloc(sizeof(*s));
+	err = s ? 0 : -ENOMEM;
+	if (s) {
+		*s = (struct sent){file_ref(f), f->gather_len};
+		f->node->unacked_count++;
+		v->unacked_count++;
+		err = v->ops->write(v->be, f->be, f->gather_off, block, 0, f->gather_len,
+				    write_answered, s);
+		if (err)
+			acknowledged(s, -EIO);
+	} else {
+		set_write_error(f->node, f, err);
+	}
+	data_unref(block);
+}
+
+void file_send_node(struct node *n)
+{
+	list_for_each(e, &n->files)
+		file_send(list_entry(e, struct file, in_node));
+}
+
+/* Order: what another descriptor of the file has gathered goes first. */
+static void send_others(struct file *f)
+{
+	list_for_each(e, &f->node->files) {
+		struct file *other = list_entry(e, struct file, in_node);
+
+		if (other != f)
+			file_send(other);
+	}
+}
+
+/* Makes room for more bytes behind those gathered, or a first block. Return: -ENOMEM or 0. */
+static int gather_grow(struct file *f, size_t more_len)
+{
+	struct vfs *v = f->v;
+	size_t max = v->ops->info(v->be)->write_len_max;
+	size_t want = f->gather ? f->gather_len + more_len : more_len;
+	size_t size = want > GATHER_LEN_MIN || f->gather ? max : GATHER_LEN_MIN;
+	struct data *block;
+
+	if (f->gather && f->gather->size >= max)
+		return 0;
+	block = data_create(v->budget, size < max ? size : max);
+	if (!block)
+		return -ENOMEM;
+	if (f->gather) {
+		memcpy(block->bytes, f->gather->bytes, f->gather_len);
+		data_unref(f->gather);
+	} else {
+		f->gather_len = 0;
+	}
+	f->gather = block;
+	return 0;
+}
+
+/* Takes the bytes over. Return: 0 or -ENOMEM. */
+static int gather(struct file *f, const uint8_t *bytes, size_t len, uint64_t off)
+{
+	size_t max = f->v->ops->info(f->v->be)->write_len_max;
+
+	if (f->gather && f->gather_off + f->gather_len != off)
+		file_send(f);
+	/* One write(2) of an appender is one WRITE: another appender must not come between. */
+	if (f->gather && (f->flags & O_APPEND) && f->gather_len + len > max)
+		file_send(f);
+	while (len) {
+		size_t part;
+
+		if (!f->gather)
+			f->gather_off = off;
+		if ((!f->gather || f->gather_len + len > f->gather->size) && gather_grow(f, len))
+			return -ENOMEM;
+		part = f->gather->size - f->gather_len;
+		part = part < len ? part : len;
+		memcpy(f->gather->bytes + f->gather_len, bytes, part);
+		f->gather_len += part;
+		bytes += part;
+		off += part;
+		len -= part;
+		if (f->gather_len >= max)
+			file_send(f);
+	}
+	return 0;
+}
+
+/* The node now is what the program has written, whatever the server has of it. */
+static void wrote(struct file *f, size_t len, uint64_t off)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+	uint64_t old_size = n->attr.size;
+
+	f->wrote = true;
+	n->change_count++;
+	/* Short chunks end at the old size: what lies between it and us is a hole now. */
+	if (off > old_size)
+		chunks_drop(n, old_size, off + len - old_size);
+	else
+		chunks_drop(n, off, len);
+	if (off + len > old_size)
+		n->attr.size = off + len;
+	n->attr.mtime = (uint32_t)attr_server_now(v);
+	n->mtime_shown = false;
+	n->attr_expires_ms = v->clock->now_ms + attr_lifetime(v, &n->attr);
+	if (n->dirty)
+		return;
+	n->dirty = true;
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+
+		listing_add(v, d->parent, d->bytes, NULL);
+	}
+}
+
+/*
+ * The operation ends when every WRITE of the node has been answered: pages of a shared mapping are
+ * written through whichever descriptor the kernel likes.
+ */
+static void wait_for_writes(struct op *op)
+{
+	if (op->node->unacked_count) {
+		op->pending++;
+		list_push_back(&op->node->drain_waiters, &op->wait);
+	}
+	one_less(op); /* the pending count that op_on_file() began with */
+}
+
+/* Direct and synchronous descriptors are answered when the server has the bytes. */
+static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t len)
+{
+	struct op *op = op_on_file(f->v, req, OP_WRITE, f->fh);
+
+	file_send(f);
+	if (!op)
+		return;
+	op->len = len;
+	wait_for_writes(op);
+}
+
+static void answer_when_room(struct file *f, struct vfs_req *req, size_t len)
+{
+	struct op *op = op_create(f->v, req, OP_WRITE);
+
+	if (!op)
+		return;
+	op->len = len;
+	list_push_back(&f->v->room_waiters, &op->wait);
+	file_room(f->v);
+}
+
+void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
+	       uint64_t off)
+{
+	struct file *f = file_find(v, fh);
+	int err = f ? take_write_error(f) : -EBADF;
+
+	if (err) {
+		v->replies->err(req, -err);
+		return;
+	}
+	send_others(f);
+	err = gather(f, bytes, len, off);
+	wrote(f, len, off);
+	if (err) {
+		v->replies->err(req, -err);
+		return;
+	}
+	if (f->gather && !timer_armed(&f->flush_timer))
+		timer_set(v->clock, &f->flush_timer, v->clock->now_ms + v->cfg.flush_age_ms);
+	if (v->cfg.sync_write || (f->flags & (O_DIRECT | O_DSYNC)))
+		answer_when_acknowledged(f, req, len);
+	else if (budget_left(v->budget) == 0)
+		answer_when_room(f, req, len);
+	else
+		v->replies->written(req, len);
+}
+
+/* A flush has ended with the server's own word on what the file is now. */
+static void settle(struct vfs *v, struct node *n, const struct be_attr *a)
+{
+	bool whole = a->size == n->attr.size && !n->torn;
+
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if (f->gather)
+			return; /* written to meanwhile: the next flush ends it */
+	}
+	n->dirty = false;
+	n->mtime_shown = false;
+	n->torn = false;
+	n->change_count++;
+	attr_update(v, n, a, n->change_count);
+	n->pages = (struct version){
+	    .size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+
+		listing_add(v, d->parent, d->bytes, a);
+	}
+}
+
+static void flush_shown(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct node *n = op->node;
+
+	/* The count tells whether a write came in after the question: then ours is newer. */
+	if (st->code == BE_OK && a && n->change_count == op->change_count)
+		settle(op->v, n, a);
+	one_less(op);
+}
+
+/*
+ * Sends what is gathered and asks, behind it, what the file is now. A made-up mtime that a program
+ * has seen becomes the file's: what git noted between write and close must stay true.
+ */
+static void flush_send(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct file *f = op->file;
+	struct node *n = f->node;
+	struct be_attr times = {
+	    .valid = BE_ATTR_TIMES, .atime = n->attr.atime, .mtime = n->attr.mtime};
+	int err;
+
+	file_send_node(n);
+	op->change_count = n->change_count;
+	if (n->mtime_shown)
+		err = v->ops->fsetattr(v->be, f->be, &times, flush_shown, op);
+	else
+		err = v->ops->fstat(v->be, f->be, flush_shown, op);
+	if (err == 0)
+		op->pending++;
+}
+
+void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
+{
+	struct op *op = op_on_file(v, req, OP_FLUSH, fh);
+
+	if (!op)
+		return;
+	if ((op->file->flags & O_ACCMODE) != O_RDONLY && op->node->dirty)
+		flush_send(op);
+	if (op->file->wrote || op->pending > 1)
+		wait_for_writes(op);
+	else
+		one_less(op);
+}
+
+static void synced(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+	bool lenient = st->code == BE_UNSUPPORTED && !op->v->cfg.fsync_strict;
+
+	if (st->code != BE_OK && !lenient && !op->err) {
+		const struct errno_query q = {.kind = OP_FSYNC};
+		int err = errno_first(&q, st);
+
+		op->err = err < 0 ? err : -EIO;
+	}
+	one_less(op);
+}
+
+void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
+{
+	struct op *op = op_on_file(v, req, OP_FSYNC, fh);
+	bool can;
+
+	if (!op)
+		return;
+	can = v->ops->info(v->be)->caps.fsync;
+	file_send_node(op->node);
+	if (can && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
+		op->pending++;
+	else if (can || v->cfg.fsync_strict)
+		op->err = can ? -EIO : -EOPNOTSUPP;
+	wait_for_writes(op);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Reading, writing, and what programs see of it. */
+#include "check_main.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake_backend.h"
+
+static uint8_t pattern[1 << 20];
+
+static void setup(void)
+{
+	for (size_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (uint8_t)(i * 7 + i / 251);
+	fake_setup(NULL);
+}
+
+static uint64_t open_file(int flags, uint64_t size)
+{
+	struct be_attr a = fake_reg(size, 1000);
+
+	return fake_open(fake_lookup("f", a), flags, a);
+}
+
+static struct kreq *read_at(uint64_t fh, size_t len, uint64_t off)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_read(vfs, &k->req, fh, len, off);
+	return k;
+}
+
+static struct kreq *write_at(uint64_t fh, size_t len, uint64_t off)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_write(vfs, &k->req, fh, pattern + off, len, off);
+	return k;
+}
+
+/* The server answers every READ that waits, from the pattern. Return: bytes. */
+static size_t serve_reads(void)
+{
+	size_t total = 0;
+
+	while (!list_empty(&fake.calls)) {
+		struct call *c = fake_call("read");
+
+		total += c->len;
+		fake_data(c, BE_OK, pattern + c->off, c->len);
+	}
+	return total;
+}
+
+START_TEST(random_reads_fetch_only_what_is_read)
+{
+	// reads at random places ask for their own bytes and nothing else
+	uint64_t fh;
+
+	setup();
+	fh = open_file(O_RDONLY, sizeof(pattern));
+	for (unsigned i = 0; i < 50; i++) {
+		uint64_t off = 4096 * (1 + (i * 97) % 200);
+		struct kreq *k = read_at(fh, 4096, off);
+
+		ck_assert_uint_eq(serve_reads(), 4096);
+		ck_assert_uint_eq(k->len, 4096);
+		ck_assert_mem_eq(k->bytes, pattern + off, 4096);
+	}
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(sequential_reads_are_fetched_ahead)
+{
+	// a sequential reader finds its bytes fetched, each byte once, the end costs nothing
+	uint64_t fh;
+	size_t total = 0;
+
+	setup();
+	fh = open_file(O_RDONLY, sizeof(pattern) - 100);
+	for (uint64_t off = 0; off < sizeof(pattern); off += 32768) {
+		struct kreq *k = read_at(fh, 32768, off);
+
+		total += serve_reads();
+		ck_assert(k->done);
+		ck_assert_mem_eq(k->bytes, pattern + off, k->len);
+		if (off == 32768 * 4) {
+			struct kreq *next = read_at(fh, 32768, off + 32768);
+
+			ck_assert_msg(next->done, "the next piece was not fetched ahead");
+			off += 32768;
+			total += serve_reads();
+		}
+	}
+	ck_assert_uint_eq(total, sizeof(pattern) - 100);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(read_error_reaches_the_reader)
+{
+	// an error is never shown as the end of the file, and the next read asks again
+	struct kreq *k, *again;
+	uint64_t fh;
+
+	setup();
+	fh = open_file(O_RDONLY, 8192);
+	k = read_at(fh, 4096, 4096);
+	fake_data(fake_call("read"), BE_FAILURE, NULL, 0);
+	ck_assert_int_eq(k->err, EIO);
+	again = read_at(fh, 4096, 4096);
+	ck_assert_uint_eq(serve_reads(), 4096);
+	ck_assert_uint_eq(again->len, 4096);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(file_without_size_is_read_to_its_end)
+{
+	// a file that says 0 and has content (as /proc has) is opened direct and read until EOF
+	struct be_attr a = fake_reg(0, 1000);
+	struct kreq *o = kreq_create(), *k;
+
+	setup();
+	vfs_open(vfs, &o->req, fake_lookup("f", a), O_RDONLY);
+	fake_opened(fake_call("open"), BE_OK, &a);
+	ck_assert(o->opened.direct_io);
+	k = read_at(o->opened.fh, 4096, 0);
+	fake_data(fake_call("read"), BE_OK, "hello", 5);
+	ck_assert_uint_eq(k->len, 5);
+	k = read_at(o->opened.fh, 4096, 5);
+	fake_data(fake_call("read"), BE_EOF, NULL, 0);
+	ck_assert_uint_eq(k->len, 0);
+	ck_assert_int_eq(k->err, 0);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(small_writes_become_full_writes)
+{
+	// contiguous writes merge into WRITEs of the server's size, the rest goes at close
+	struct kreq *f = kreq_create();
+	struct be_attr a = fake_reg(100000, 1000000);
+	struct call *c;
+	uint64_t fh;
+
+	setup();
+	fh = open_file(O_WRONLY, 0);
+	for (uint64_t off = 0; off < 100000; off += 1000)
+		ck_assert_uint_eq(write_at(fh, 1000, off)->written, 1000);
+	c = fake_call("write");
+	ck_assert_uint_eq(c->len, 65536);
+	ck_assert_mem_eq(c->block->bytes, pattern, 65536);
+	fake_status(c, BE_OK, "");
+	fake_none();
+	vfs_flush(vfs, &f->req, fh);
+	c = fake_call("write");
+	ck_assert_uint_eq(c->off, 65536);
+	ck_assert_uint_eq(c->len, 100000 - 65536);
+	fake_status(c, BE_OK, "");
+	ck_assert(!f->done);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	ck_assert(f->done);
+	ck_assert_int_eq(f->err, 0);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(written_data_is_sent_within_flush_age)
+{
+	// what was written does not sit unsent for more than flush_age
+	uint64_t fh;
+
+	setup();
+	fh = open_file(O_WRONLY, 0);
+	write_at(fh, 10, 0);
+	fake_pass(999);
+	fake_none();
+	fake_pass(1);
+	fake_status(fake_call("write"), BE_OK, "");
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(size_and_mtime_are_ours_while_dirty)
+{
+	// a stat after own writes needs no request and shows them; older answers do not undo it
+	struct kreq *g = kreq_create(), *slow = kreq_create(), *f = kreq_create(),
+		    *g2 = kreq_create();
+	struct be_attr old = fake_reg(0, 1000), shown = fake_reg(5000, 1000000);
+	uint64_t id, fh;
+	struct call *c;
+
+	setup();
+	id = fake_lookup("f", old);
+	fh = fake_open(id, O_WRONLY, old);
+	fake_pass(60001);
+	vfs_getattr(vfs, &slow->req, id, 0);
+	write_at(fh, 5000, 0);
+	fake_attr(fake_call("fstat"), BE_OK, &old);
+	ck_assert_int_eq(slow->st.st_size, 5000);
+	vfs_getattr(vfs, &g->req, id, 0);
+	ck_assert_int_eq(g->st.st_size, 5000);
+	ck_assert_int_eq(g->st.st_mtim.tv_sec, 1000060);
+	/* the mtime that was shown becomes the file's */
+	vfs_flush(vfs, &f->req, fh);
+	fake_status(fake_call("write"), BE_OK, "");
+	c = fake_call("fsetattr");
+	ck_assert_uint_eq(c->want.mtime, 1000060);
+	shown.mtime = 1000060;
+	fake_attr(c, BE_OK, &shown);
+	ck_assert(f->done);
+	vfs_getattr(vfs, &g2->req, id, 0);
+	ck_assert_int_eq(g2->st.st_mtim.tv_sec, 1000060);
+	fake_none();
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(write_error_is_reported_once_by_close)
+{
+	// a failed WRITE is close's error on the descriptor that wrote, and the next close is clean
+	struct kreq *f = kreq_create(), *f2 = kreq_create();
+	struct be_attr a = fake_reg(0, 1000000);
+	uint64_t fh;
+
+	setup();
+	check_allow_errors();
+	fh = open_file(O_WRONLY, 0);
+	write_at(fh, 10, 0);
+	vfs_flush(vfs, &f->req, fh);
+	fake_status(fake_call("write"), BE_FAILURE, "No space left on device");
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	ck_assert_int_eq(f->err, ENOSPC);
+	vfs_flush(vfs, &f2->req, fh);
+	ck_assert_int_eq(f2->err, 0);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(read_after_write_is_sent_behind_it)
+{
+	// a read of bytes that are gathered sends them first
+	struct be_attr a = fake_reg(0, 1000);
+	struct kreq *k;
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
+	write_at(fh, 4096, 0);
+	k = read_at(fh, 4096, 0);
+	fake_status(fake_call("write"), BE_OK, "");
+	ck_assert_uint_eq(serve_reads(), 4096);
+	ck_assert_mem_eq(k->bytes, pattern, 4096);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(read_before_an_unsent_end_is_a_hole)
+{
+	// a read between the server's end of file and our write beyond it gives zeros
+	static const uint8_t zero[4096];
+	struct be_attr a = fake_reg(0, 1000);
+	struct kreq *k;
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
+	write_at(fh, 4096, 65536);
+	k = read_at(fh, 4096, 0);
+	while (!list_empty(&fake.calls))
+		fake_data(fake_call("read"), BE_EOF, NULL, 0);
+	ck_assert_uint_eq(k->len, 4096);
+	ck_assert_mem_eq(k->bytes, zero, 4096);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(write_overtakes_a_read_on_its_way)
+{
+	// bytes asked for before a write are not served to a reader that came after it
+	struct be_attr a = fake_reg(8192, 1000);
+	struct kreq *before, *after;
+	struct call *c;
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
+	before = read_at(fh, 4096, 4096);
+	write_at(fh, 4096, 4096);
+	after = read_at(fh, 4096, 4096);
+	c = fake_call("read");
+	memset(pattern + 4096, 1, 4096);
+	fake_data(c, BE_OK, pattern + 4096, 4096);
+	fake_status(fake_call("write"), BE_OK, "");
+	memset(pattern + 4096, 2, 4096);
+	serve_reads();
+	ck_assert(before->done);
+	ck_assert(after->done);
+	ck_assert_uint_eq(after->bytes[0], 2);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(writer_waits_for_room_in_the_budget)
+{
+	// a writer faster than the server is held back when the budget is full, and goes on after
+	struct kreq *last = NULL;
+	uint64_t fh, off = 0;
+
+	setup();
+	budget.max_len = 256 * 1024;
+	fh = open_file(O_WRONLY, 0);
+	while (!last || last->done) {
+		last = write_at(fh, 65536, off);
+		off += 65536;
+		ck_assert_uint_le(off, 512 * 1024);
+	}
+	ck_assert_uint_ge(off, 256 * 1024);
+	fake_status(fake_call("write"), BE_OK, "");
+	ck_assert_uint_eq(last->written, 65536);
+	while (!list_empty(&fake.calls))
+		fake_status(fake_call("write"), BE_OK, "");
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(pages_are_kept_only_when_proven)
+{
+	// pages stay over an open only if read a second after the mtime they were read under
+	struct be_attr old = fake_reg(10, 1000), young = fake_reg(10, 1000000);
+	struct kreq *a = kreq_create(), *b = kreq_create(), *c = kreq_create();
+	uint64_t id;
+
+	setup();
+	id = fake_lookup("f", old);
+	fake_open(id, O_RDONLY, old);
+	vfs_open(vfs, &a->req, id, O_RDONLY);
+	fake_opened(fake_call("open"), BE_OK, &old);
+	ck_assert(a->opened.keep_cache);
+	id = fake_lookup("g", young);
+	fake_open(id, O_RDONLY, young);
+	vfs_open(vfs, &b->req, id, O_RDONLY);
+	fake_opened(fake_call("open"), BE_OK, &young);
+	ck_assert(!b->opened.keep_cache);
+	fake_pass(2001); /* b's second open proves nothing about a's bytes, its own would */
+	vfs_open(vfs, &c->req, id, O_RDONLY);
+	fake_opened(fake_call("open"), BE_OK, &young);
+	ck_assert(!c->opened.keep_cache);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(fsync_waits_for_every_write)
+{
+	// fsync sends, syncs and answers after the statuses; its failure is its error
+	struct kreq *f = kreq_create();
+	uint64_t fh;
+	struct call *w;
+
+	setup();
+	fh = open_file(O_WRONLY, 0);
+	write_at(fh, 10, 0);
+	vfs_fsync(vfs, &f->req, fh);
+	w = fake_call("write");
+	fake_status(list_entry(w->entry.next, struct call, entry), BE_OK, "");
+	ck_assert(!f->done);
+	fake_status(w, BE_OK, "");
+	ck_assert(f->done);
+	ck_assert_int_eq(f->err, 0);
+	fake_teardown();
+}
+END_TEST
+
+CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
+	   read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
+	   small_writes_become_full_writes, written_data_is_sent_within_flush_age,
+	   size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
+	   read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
+	   write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
+	   pages_are_kept_only_when_proven, fsync_waits_for_every_write)
