@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a mount: connect, mount, serve, unmount, drain. Holds the rooms together and decides
+ * nothing that belongs to one of them.
+ *
+ * Thread: the main one, which is the loop's. Exit codes: below and enum link_fail.
+ */
+#ifndef PROGRAM_H
+#define PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fuse/fusefs.h"
+#include "options.h"
+#include "sftp/sftp.h"
+#include "util/data.h"
+#include "util/timer.h"
+#include "vfs/vfs.h"
+
+enum program_exit {
+	PROGRAM_EXIT_OK = 0,
+	PROGRAM_EXIT_USAGE = 1,
+	/* 2 to 6: enum link_fail */
+	PROGRAM_EXIT_MOUNTPOINT = 7,
+	PROGRAM_EXIT_UNDELIVERED = 9, /* something written could not be delivered after the unmount */
+};
+
+struct program {
+	const struct options *options;
+	const char *mountpoint; /* absolute */
+
+	struct clock clock;
+	struct budget budget;
+	struct link *link; /* owned by fxp once that exists */
+	struct fxp_backend *fxp;
+	struct vfs *vfs;
+	struct fusefs *fusefs;
+	struct fusefs_control control;
+
+	/* What connecting has found. */
+	bool started;
+	struct link_error error; /* fail is LINK_FAIL_NONE when all is well */
+	char *root;
+	struct be_attr root_attr;
+	struct be_attr home_attr; /* valid is 0: not known */
+	bool home_known;	  /* the answer has come, good or bad */
+
+	/* The loop. */
+	int epoll_fd, signal_fd;
+	int64_t suspended_ms; /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC */
+	bool unmounted;
+	bool drained;
+	bool hurry; /* asked a second time to end */
+};
+
+/*
+ * Connects, logs in and finds the root, in the foreground.
+ * Return: an exit code; when not 0 the reason is in p->error.
+ * Blocks: for the network and for prompts.
+ */
+int program_connect(struct program *p);
+
+/* Makes the filesystem and mounts it. Return: as program_connect(). */
+int program_mount(struct program *p);
+
+/* Signals come through a descriptor from here on. Return: 0 or a negative errno. */
+int program_loop_init(struct program *p);
+
+/* Serves until the mount is gone and what is left is delivered. Return: an exit code. */
+int program_loop(struct program *p);
+
+void program_finish(struct program *p);
+
+/* p->control.status: one JSON object. */
+void program_status(void *ctx, char *json, size_t size);
+
+/* The link that the options ask for. Return: an exit code; when not 0 the reason is in *error. */
+int program_link(const struct options *o, struct link **out, struct link_error *error);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Subcommands, over the ioctls of fuse/control.h. Run in a process of their own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "fuse/control.h"
+#include "mountpoint.h"
+#include "program.h"
+
+/* The daemon has this long to deliver what is left and end: a little more than drain_timeout. */
+#define END_TIMEOUT_MS (70 * 1000)
+
+extern char **environ;
+
+static int complain(const char *path, const char *what)
+{
+	fprintf(stderr, "sftpfs: %s: %s\n", path, what);
+	return PROGRAM_EXIT_MOUNTPOINT;
+}
+
+/* Opens the root of a mount of ours. Return: a descriptor, or -1 after a line. */
+static int open_mount(const char *path, struct control_hello *hello)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0) {
+		complain(path, strerror(errno));
+		return -1;
+	}
+	if (ioctl(fd, CONTROL_HELLO, hello) < 0 || hello->magic != CONTROL_MAGIC) {
+		complain(path, "not the root of an sftpfs mount");
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int simple(const char *path, unsigned long request)
+{
+	struct control_hello hello;
+	int fd = open_mount(path, &hello);
+
+	if (fd < 0)
+		return PROGRAM_EXIT_MOUNTPOINT;
+	int r = ioctl(fd, request) < 0 ? complain(path, strerror(errno)) : 0;
+	close(fd);
+	return r;
+}
+
+static int run_reconnect(const char *path)
+{
+	return simple(path, CONTROL_RECONNECT);
+}
+
+static int run_quiesce(const char *path)
+{
+	return simple(path, CONTROL_QUIESCE);
+}
+
+static int run_status(const char *path)
+{
+	static struct control_status st;
+	struct control_hello hello;
+	int fd = open_mount(path, &hello);
+
+	if (fd < 0)
+		return PROGRAM_EXIT_MOUNTPOINT;
+	int r = ioctl(fd, CONTROL_STATUS, &st) < 0 ? complain(path, strerror(errno)) : 0;
+	close(fd);
+	if (r)
+		return r;
+	st.json[sizeof(st.json) - 1] = '\0';
+	return puts(st.json) < 0 || fflush(stdout) != 0 ? complain(path, strerror(errno)) : 0;
+}
+
+/* fusermount3 says itself what is wrong. Return: 0 or an exit code. */
+static int run_fusermount(const char *path)
+{
+	const char *const argv[] = {"fusermount3", "-u", "--", path, NULL};
+	pid_t pid;
+	int status;
+
+	int r = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+	if (r)
+		return complain(argv[0], strerror(r));
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return PROGRAM_EXIT_MOUNTPOINT;
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : PROGRAM_EXIT_MOUNTPOINT;
+}
+
+static int detach(const char *path)
+{
+	if (getuid() != 0)
+		return run_fusermount(path);
+	return umount2(path, UMOUNT_NOFOLLOW) < 0 ? complain(path, strerror(errno)) : 0;
+}
+
+/* Until the daemon has ended, so that whoever asked may use the server's files at once. */
+static int wait_for_end(const char *path, int pidfd)
+{
+	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+	int n;
+
+	if (pidfd < 0)
+		return 0;
+	do
+		n = poll(&pfd, 1, END_TIMEOUT_MS);
+	while (n < 0 && errno == EINTR);
+	close(pidfd);
+	return n == 0 ? complain(path, "unmounted, but the process is still delivering data") : 0;
+}
+
+static int run_umount(const char *path)
+{
+	struct control_hello hello;
+	int fd = open_mount(path, &hello);
+
+	if (fd < 0)
+		return PROGRAM_EXIT_MOUNTPOINT;
+	int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)hello.pid, 0);
+	/* A barrier over the whole mount: what was accepted is on the server, or this fails. */
+	int r = fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
+	close(fd);
+	if (r == 0)
+		r = detach(path);
+	if (r == 0)
+		return wait_for_end(path, pidfd);
+	if (pidfd >= 0)
+		close(pidfd);
+	return r;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(const char *path);
+} commands[] = {
+    {"status", run_status},
+    {"umount", run_umount},
+    {"reconnect", run_reconnect},
+    {"quiesce", run_quiesce},
+};
+
+static int find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+bool command_is(int argc, char *const argv[])
+{
+	if (argc < 2 || find(argv[1]) < 0)
+		return false;
+	/* `sftpfs status host:dir` mounts on a directory called status. */
+	for (int i = 2; i < argc; i++) {
+		if (argv[i][0] != '-' && strchr(argv[i], ':'))
+			return false;
+	}
+	return true;
+}
+
+int command_run(int argc, char *const argv[])
+{
+	int i = find(argv[1]);
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: sftpfs %s mountpoint\n", argv[1]);
+		return PROGRAM_EXIT_USAGE;
+	}
+	char *path = mountpoint_resolve_parent(argv[2]);
+	if (!path)
+		return complain(argv[2], strerror(errno));
+	int r = commands[i].run(path);
+	free(path);
+	return r;
+}

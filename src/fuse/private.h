@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of this room share. Thread: the loop. */
+#ifndef SRC_FUSE_PRIVATE_H
+#define SRC_FUSE_PRIVATE_H
+
+#define FUSE_USE_VERSION 35
+
+#include <fuse_lowlevel.h>
+
+#include "fuse/fusefs.h"
+#include "util/list.h"
+
+struct fusefs {
+	struct fuse_session *session;
+	struct vfs *vfs;
+	const struct fusefs_control *control;
+	struct fuse_buf buf; /* the request under way; its memory is reused */
+	size_t write_len_max;
+	unsigned background_count_max;
+	size_t call_count;	 /* requests vfs has not answered yet */
+	struct clock *clock;
+	struct list interrupted; /* calls the kernel has asked to interrupt */
+	bool interrupt_new;	 /* some of them have not been passed on yet */
+	struct timer recheck;	 /* armed while `interrupted` has any */
+	bool mounted;
+};
+
+/* One request of the kernel, from its arrival to its one reply. */
+struct fusefs_call {
+	struct vfs_req req; /* what vfs knows of it */
+	fuse_req_t fuse;
+	struct fusefs *fs;
+	struct list interrupted_entry; /* in fs->interrupted, or alone */
+	bool interrupt_new;	       /* not passed on yet */
+
+	/* readdir */
+	char *dir_bytes; /* allocated with the first entry */
+	size_t dir_size; /* what the kernel has room for */
+	size_t dir_len;
+	bool dir_plus;
+};
+
+/* ops.c: the table for libfuse. */
+extern const struct fuse_lowlevel_ops fusefs_ops;
+
+/* call.c: for a request that goes to vfs. Return: NULL after it has been answered ENOMEM. */
+struct fusefs_call *fusefs_call_create(fuse_req_t req);
+
+/* After the reply. */
+void fusefs_call_destroy(struct fusefs_call *call);
+
+/* Tells vfs about interrupts, outside libfuse's locks. */
+void fusefs_call_pass_interrupts(struct fusefs *fs);
+
+/* timer_fn: looks again at interrupted calls that still wait. */
+void fusefs_call_recheck(void *arg);
+
+/* caller.c: does the thread have SIGKILL pending? */
+bool fusefs_caller_dying(pid_t tid);
+
+/* control.c: the ioctls of fuse/control.h. */
+void fusefs_control_ioctl(struct fusefs *fs, fuse_req_t req, unsigned cmd);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Connecting and mounting, in the foreground: no thread exists yet and prompts reach the terminal.
+ * Thread: the main one.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "program.h"
+#include "util/log.h"
+
+/* How long one step of connecting may wait before signals and timers get their turn. */
+#define STEP_MS 100
+
+/* A blocking step (a name server) has this long to notice a signal. */
+#define SIGNAL_GRACE_S 2
+
+static volatile sig_atomic_t stopped_by;
+
+static void on_alarm(int sig)
+{
+	_exit(128 + stopped_by);
+}
+
+static void on_stop(int sig)
+{
+	stopped_by = sig;
+	alarm(SIGNAL_GRACE_S);
+}
+
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+static void catch_signals(bool on)
+{
+	struct sigaction stop = {.sa_handler = on ? on_stop : SIG_DFL};
+	struct sigaction alarmed = {.sa_handler = on ? on_alarm : SIG_DFL};
+
+	sigaction(SIGALRM, &alarmed, NULL);
+	for (size_t i = 0; i < sizeof(stop_signals) / sizeof(stop_signals[0]); i++)
+		sigaction(stop_signals[i], &stop, NULL);
+}
+
+static void step(struct program *p)
+{
+	int timeout_ms = clock_timeout_ms(&p->clock);
+
+	if (timeout_ms < 0 || timeout_ms > STEP_MS)
+		timeout_ms = STEP_MS;
+	link_step(p->link, timeout_ms);
+	clock_read(&p->clock);
+	link_dispatch(p->link);
+	clock_run(&p->clock);
+}
+
+static void on_started(void *arg, const struct link_error *error, const char *root_path,
+		       const struct be_attr *root_attr)
+{
+	struct program *p = arg;
+
+	p->started = true;
+	if (error) {
+		p->error = *error;
+		return;
+	}
+	p->root = strdup(root_path);
+	if (root_attr)
+		p->root_attr = *root_attr;
+	if (!p->root) {
+		p->error.fail = LINK_FAIL_SFTP;
+		snprintf(p->error.text, sizeof(p->error.text), "out of memory");
+	}
+}
+
+static void on_home(void *arg, const struct be_status *st, const struct be_attr *attr)
+{
+	struct program *p = arg;
+
+	p->home_known = true;
+	if (st->code == BE_OK && attr)
+		p->home_attr = *attr;
+}
+
+/* idmap=user: who are we there? The owner of the login directory, as sshfs has it. */
+static void find_login(struct program *p)
+{
+	struct backend *be = fxp_backend(p->fxp);
+
+	if (be->ops->stat(be, ".", true, on_home, p) != 0)
+		return;
+	while (!p->home_known && !stopped_by && !p->error.fail)
+		step(p);
+}
+
+static int stopped(struct program *p)
+{
+	snprintf(p->error.text, sizeof(p->error.text), "interrupted by signal %d",
+		 (int)stopped_by);
+	return 128 + stopped_by;
+}
+
+int program_connect(struct program *p)
+{
+	const struct options *o = p->options;
+	const struct fxp_config cfg = {
+	    .read_len_max = (size_t)o->read_len_max,
+	    .write_len_max = (size_t)o->write_len_max,
+	    .reconnect = !o->passive,
+	    .probe_interval_ms = 15000,
+	    .probe_count_max = 3,
+	};
+
+	catch_signals(true);
+	int r = program_link(o, &p->link, &p->error);
+	if (r)
+		return stopped_by ? stopped(p) : r;
+	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, o->dir,
+				    !o->no_check_root, on_started, p);
+	if (!p->fxp) {
+		link_destroy(p->link);
+		p->link = NULL;
+		snprintf(p->error.text, sizeof(p->error.text), "out of memory");
+		return LINK_FAIL_NETWORK;
+	}
+
+	while (!p->started && !stopped_by)
+		step(p);
+	if (p->started && !p->error.fail && o->idmap == OPTIONS_IDMAP_USER)
+		find_login(p);
+	if (stopped_by)
+		return stopped(p);
+	return (int)p->error.fail;
+}
+
+static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
+{
+	const struct options *o = p->options;
+	const struct be_attr *login = &p->home_attr;
+
+	if (!(login->valid & BE_ATTR_OWNER))
+		login = &p->root_attr;
+	*cfg = (struct vfs_config){
+	    .root = p->root,
+	    .mount_uid = getuid(),
+	    .mount_gid = getgid(),
+	    .allow_other = o->allow_other,
+	    .default_permissions = o->default_permissions,
+	    .readonly = o->readonly,
+	    .idmap = VFS_IDMAP_NONE,
+	    .uid = o->uid,
+	    .gid = o->gid,
+	    .umask = o->umask,
+	    .dir_cache = o->dir_cache,
+	    .direct_io = o->direct_io,
+	    .kernel_cache = o->kernel_cache,
+	    .sync_write = o->sync_write,
+	    .hardlink = !o->disable_hardlink,
+	    .fsync_strict = o->fsync == 1,
+	    .follow_symlinks = o->follow_symlinks,
+	    .file_timeout_ms = o->file_timeout_ms,
+	    .dir_timeout_ms = o->dir_timeout_ms,
+	    .link_timeout_ms = o->link_timeout_ms,
+	    .entry_timeout_ms = o->entry_timeout_ms,
+	    .attr_timeout_ms = o->attr_timeout_ms,
+	    .negative_timeout_ms = o->negative_timeout_ms,
+	    .open_window_ms = o->open_window_ms,
+	    .flush_age_ms = o->flush_age_ms,
+	    .soft_ms = o->soft_ms,
+	    .cache_len_max = (size_t)o->cache_len,
+	};
+	if (o->idmap == OPTIONS_IDMAP_USER && (login->valid & BE_ATTR_OWNER)) {
+		cfg->idmap = VFS_IDMAP_USER;
+		cfg->remote_uid = login->uid;
+		cfg->remote_gid = login->gid;
+	}
+}
+
+static void on_reconnect(void *ctx)
+{
+	struct program *p = ctx;
+
+	fxp_backend_reconnect(p->fxp);
+}
+
+static void on_quiesce(void *ctx)
+{
+	struct program *p = ctx;
+
+	vfs_quiesce(p->vfs);
+}
+
+static int mount_failed(struct program *p, const char *text)
+{
+	snprintf(p->error.text, sizeof(p->error.text), "cannot mount on '%s': %s", p->mountpoint,
+		 text);
+	return PROGRAM_EXIT_MOUNTPOINT;
+}
+
+/* What libfuse is to mount with, "ro" included. Return: 0 or -ENOMEM. */
+static int mount_options(const struct options *o, struct options_list *out)
+{
+	int r = o->readonly ? options_list_add(out, "ro") : 0;
+
+	for (size_t i = 0; r == 0 && i < o->mount_options.count; i++)
+		r = options_list_add(out, o->mount_options.at[i]);
+	return r;
+}
+
+int program_mount(struct program *p)
+{
+	const struct options *o = p->options;
+	struct vfs_config vcfg;
+	struct options_list list = {0};
+	char text[256] = "out of memory";
+
+	fill_vfs_config(p, &vcfg);
+	p->vfs = vfs_create(&vcfg, fxp_backend(p->fxp), &p->clock, &fusefs_replies, &p->budget);
+	if (!p->vfs || mount_options(o, &list) != 0) {
+		options_list_finish(&list);
+		return mount_failed(p, text);
+	}
+
+	const struct fusefs_config fcfg = {
+	    .fsname = o->fsname ? o->fsname : o->source,
+	    .subtype = o->subtype ? o->subtype : o->as_sshfs ? "sshfs" : "sftpfs",
+	    .options = list.at,
+	    .debug = log_enabled(LOG_FUSE, LOG_LEVEL_DEBUG),
+	};
+	p->control = (struct fusefs_control){
+	    .status = program_status,
+	    .reconnect = on_reconnect,
+	    .quiesce = on_quiesce,
+	    .ctx = p,
+	};
+	p->fusefs = fusefs_create(&fcfg, p->vfs, &p->clock, &p->control, text, sizeof(text));
+	options_list_finish(&list);
+	if (!p->fusefs || fusefs_mount(p->fusefs, p->mountpoint, text, sizeof(text)) != 0)
+		return mount_failed(p, text);
+	if (o->allow_other && !o->default_permissions)
+		log_error(LOG_MAIN, "allow_other without default_permissions: every local user "
+				    "may do here what the login may");
+	return 0;
+}
+
+/* From the top down: nobody is left to be called when a room goes. */
+void program_finish(struct program *p)
+{
+	if (p->fusefs)
+		fusefs_unmount(p->fusefs);
+	if (p->vfs)
+		vfs_quiesce(p->vfs);
+	fxp_backend_destroy(p->fxp);
+	if (p->fusefs && fusefs_unanswered_count(p->fusefs))
+		log_error(LOG_MAIN, "%zu requests were left unanswered",
+			  fusefs_unanswered_count(p->fusefs));
+	vfs_destroy(p->vfs);
+	fusefs_destroy(p->fusefs);
+	free(p->root);
+	catch_signals(false);
+}
