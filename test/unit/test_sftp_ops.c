@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What each call of the backend puts on the wire, and what it makes of the replies. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check_main.h"
+#include "oom.h"
+#include "peer.h"
+#include "sftp/wire.h"
+
+static struct peer p;
+static struct got g, h;
+static struct be_attr file;
+
+static void begin(void)
+{
+	memset(&g, 0, sizeof(g));
+	memset(&h, 0, sizeof(h));
+	peer_init(&p);
+	file = peer_file_attr(100, 50);
+}
+
+static struct data *block(size_t len)
+{
+	struct data *d = data_create(&p.budget, len);
+
+	for (size_t i = 0; i < len; i++)
+		d->bytes[i] = (uint8_t)(i * 31 + 7);
+	return d;
+}
+
+static void close_file(struct be_file *f)
+{
+	OPS(&p)->close(BE(&p), f);
+	peer_run(&p);
+	peer_status(&p, peer_find(&p, FXP_CLOSE), FX_OK);
+	peer_run(&p);
+}
+
+START_TEST(mkdir_with_attr)
+{
+	/* a change and the look at what it made are sent at once: one round trip */
+	struct peer_request *r;
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->mkdir(BE(&p), "/root/d", 040750, got_attr, &g), 0);
+	r = peer_take(&p, FXP_MKDIR);
+	ck_assert_uint_eq(r->attr.valid, BE_ATTR_MODE);
+	ck_assert_uint_eq(r->attr.mode, 0750);
+	peer_status(&p, r, FX_OK);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert(g.attr_ok);
+	/* when it fails the attributes of what is there are not passed off as its own */
+	ck_assert_int_eq(OPS(&p)->mkdir(BE(&p), "/root/d", 0750, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_MKDIR), FX_FAILURE);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_FAILURE);
+	ck_assert(!g.attr_ok);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(symlink_order)
+{
+	/* OpenSSH gets the target first, others the standard's order; a bare pipe goes by extensions */
+	static const struct {
+		const char *banner;
+		bool ext;
+		bool target_first;
+	} cases[] = {
+	    {"SSH-2.0-OpenSSH_9.2p1", true, true},
+	    {"SSH-2.0-OpenSSH_5.0", false, true},
+	    {"SSH-2.0-mod_sftp", true, false},
+	    {"", true, true},
+	    {"", false, false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct peer_request *r;
+
+		begin();
+		strcpy(p.banner, cases[i].banner);
+		if (!cases[i].ext)
+			p.exts = 0;
+		peer_start(&p, "");
+		ck_assert_int_eq(
+		    OPS(&p)->symlink(BE(&p), "target", "/root/l", got_attr, &g), 0);
+		r = peer_take(&p, FXP_SYMLINK);
+		ck_assert_str_eq(r->path, cases[i].target_first ? "target" : "/root/l");
+		ck_assert_str_eq(r->path2, cases[i].target_first ? "/root/l" : "target");
+		ck_assert_str_eq(peer_take(&p, FXP_LSTAT)->path, "/root/l");
+		peer_finish(&p);
+	}
+}
+END_TEST
+
+START_TEST(setattr_steps)
+{
+	/* owner, then mode, then times, each alone and each behind the reply to the one before */
+	struct be_attr want = {.valid = BE_ATTR_MODE | BE_ATTR_OWNER | BE_ATTR_TIMES,
+			       .mode = 0104755,
+			       .uid = 1,
+			       .gid = 2,
+			       .mtime = 9};
+	static const uint32_t steps[] = {BE_ATTR_OWNER, BE_ATTR_MODE, BE_ATTR_TIMES};
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct peer_request *r = peer_take(&p, FXP_EXTENDED);
+
+		ck_assert_str_eq(r->ext, "lsetstat@openssh.com");
+		ck_assert_uint_eq(r->attr.valid, steps[i]);
+		peer_status(&p, r, FX_OK);
+		peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+		ck_assert_uint_eq(peer_waiting(&p), 0);
+		peer_run(&p);
+	}
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert(g.attr_ok);
+	/* the first failure ends it */
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_EXTENDED), FX_PERMISSION_DENIED);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 2);
+	ck_assert_int_eq(g.code, BE_PERMISSION_DENIED);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(setattr_plain)
+{
+	/* a mode that lsetstat cannot set is set by SETSTAT, never on a link, and that is remembered */
+	struct be_attr want = {.valid = BE_ATTR_MODE, .mode = 0700}, link = file;
+
+	begin();
+	peer_start(&p, "");
+	link.mode = S_IFLNK | 0777;
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_EXTENDED), FX_FAILURE);
+	link.valid = BE_ATTR_MODE;
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &link);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_FAILURE);
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_EXTENDED), FX_FAILURE);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	peer_status(&p, peer_take(&p, FXP_SETSTAT), FX_OK);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_OK);
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_take(&p, FXP_SETSTAT);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(setattr_link)
+{
+	/* attributes of a link are never set on its target */
+	struct be_attr want = {.valid = BE_ATTR_TIMES, .mtime = 9};
+
+	begin();
+	p.exts = 0;
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/l", true, &want, got_attr, &g), 0);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_UNSUPPORTED);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(setattr_size)
+{
+	/* a size goes through a handle, which is closed again */
+	struct be_attr want = {.valid = BE_ATTR_SIZE, .size = 5};
+	struct peer_request *r;
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	r = peer_take(&p, FXP_OPEN);
+	ck_assert_uint_eq(r->pflags, FXF_WRITE);
+	peer_handle(&p, r, "H");
+	peer_run(&p);
+	r = peer_take(&p, FXP_FSETSTAT);
+	ck_assert_uint_eq(r->attr.valid, BE_ATTR_SIZE);
+	ck_assert_uint_eq(r->attr.size, 5);
+	peer_status(&p, r, FX_OK);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &file);
+	peer_status(&p, peer_take(&p, FXP_CLOSE), FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	ck_assert(g.attr_ok);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(open_link)
+{
+	/* where the path shows a link the opened file itself is asked for its attributes */
+	struct be_attr link = {.valid = BE_ATTR_MODE, .mode = S_IFLNK | 0777};
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/l", BE_READ, 0, 0, got_where, NULL, got_open,
+				       &g),
+			 0);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "H");
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &link);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 0);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_uint_eq(g.attr.size, 100);
+	close_file(g.file);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(open_flags)
+{
+	/* flags map one to one, the mode travels only with CREAT, and a failed open has no file */
+	struct peer_request *r;
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a",
+				       BE_READ | BE_APPEND | BE_CREAT | BE_EXCL | BE_TRUNC, 0100640,
+				       0, got_where, NULL, got_open, &g),
+			 0);
+	r = peer_take(&p, FXP_OPEN);
+	ck_assert_uint_eq(r->pflags, FXF_READ | FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_EXCL |
+					 FXF_TRUNC);
+	ck_assert_uint_eq(r->attr.valid, BE_ATTR_MODE);
+	ck_assert_uint_eq(r->attr.mode, 0640);
+	peer_status(&p, r, FX_FAILURE);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_FAILURE);
+	ck_assert_ptr_null(g.file);
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, got_where, NULL,
+				       got_open, &g),
+			 0);
+	ck_assert_uint_eq(peer_take(&p, FXP_OPEN)->attr.valid, 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(read_short)
+{
+	/* a short reply is not the end: the rest is asked for until it is there or EOF comes */
+	struct be_file *f;
+	struct peer_request *r;
+	uint8_t bytes[100];
+
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	begin();
+	peer_start(&p, "");
+	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &file);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 10, 100, got_read, &g), 0);
+	r = peer_take(&p, FXP_READ);
+	ck_assert_uint_eq(r->off, 10);
+	ck_assert_uint_eq(r->len, 100);
+	peer_data(&p, r, bytes, 30);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 0);
+	r = peer_take(&p, FXP_READ);
+	ck_assert_uint_eq(r->off, 40);
+	ck_assert_uint_eq(r->len, 70);
+	peer_data(&p, r, bytes + 30, 20);
+	peer_run(&p);
+	peer_status(&p, peer_take(&p, FXP_READ), FX_EOF);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	ck_assert_uint_eq(g.len, 50);
+	ck_assert_mem_eq(g.bytes, bytes, 50);
+	/* nothing at all is EOF, whichever way the server says so */
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 200, 10, got_read, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_READ), FX_EOF);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_EOF);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 200, 10, got_read, &g), 0);
+	peer_data(&p, peer_take(&p, FXP_READ), "", 0);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_EOF);
+	/* an error behind some bytes is an error, not the end of the file */
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 100, got_read, &g), 0);
+	peer_data(&p, peer_take(&p, FXP_READ), bytes, 10);
+	peer_run(&p);
+	peer_status(&p, peer_take(&p, FXP_READ), FX_FAILURE);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_FAILURE);
+	close_file(f);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(read_too_much)
+{
+	/* more data than asked for costs the connection */
+	struct be_file *f;
+
+	begin();
+	check_allow_errors();
+	peer_start(&p, "");
+	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &file);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 4, got_read, &g), 0);
+	peer_data(&p, peer_take(&p, FXP_READ), "12345", 5);
+	peer_run(&p);
+	ck_assert_uint_eq(p.reset_count, 1);
+	ck_assert_uint_eq(g.count, 0);
+	OPS(&p)->close(BE(&p), f);
+	peer_finish(&p);
+	ck_assert_int_eq(g.code, BE_LOST);
+}
+END_TEST
+
+START_TEST(read_cap)
+{
+	/* a server that always answers with less is asked for less from then on */
+	static uint8_t bytes[32768];
+	struct be_file *f;
+
+	begin();
+	peer_start(&p, "");
+	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &file);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 32768, got_read, &g), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		peer_data(&p, peer_take(&p, FXP_READ), bytes, 8192);
+		peer_run(&p);
+	}
+	ck_assert_uint_eq(g.len, 32768);
+	ck_assert_uint_eq(OPS(&p)->info(BE(&p))->read_len_max, 8192);
+	close_file(f);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(write_and_barriers)
+{
+	/* on one handle writes, fsync and close follow each other without waiting for replies */
+	struct data *d;
+	struct be_file *f;
+	struct peer_request *a, *b, *sync, *end;
+
+	begin();
+	peer_start(&p, "");
+	d = block(1000);
+	f = peer_open(&p, "/root/a", BE_WRITE, 1, "H", &file);
+	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 5, d, 100, 300, got_status, &g), 0);
+	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 5, d, 0, 300, got_status, &g), 0);
+	ck_assert_int_eq(OPS(&p)->fsync(BE(&p), f, got_status, &h), 0);
+	OPS(&p)->close(BE(&p), f);
+	a = peer_take(&p, FXP_WRITE);
+	ck_assert_uint_eq(a->off, 5);
+	ck_assert_uint_eq(a->len, 300);
+	ck_assert_mem_eq(a->data, d->bytes + 100, 300);
+	b = peer_take(&p, FXP_WRITE);
+	sync = peer_take(&p, FXP_EXTENDED);
+	end = peer_take(&p, FXP_CLOSE);
+	ck_assert_str_eq(sync->handle, "H");
+	ck_assert_uint_eq(a->lane, end->lane);
+	data_unref(d);
+	ck_assert_uint_gt(p.budget.used_len, 0);
+	peer_status(&p, a, FX_FAILURE);
+	peer_status(&p, b, FX_OK);
+	peer_status(&p, sync, FX_OK);
+	peer_status(&p, end, FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 2);
+	ck_assert_uint_eq(h.count, 1);
+	ck_assert_uint_eq(p.budget.used_len, 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(two_handles)
+{
+	/* two handles of one file have no order: overlapping I/O waits, the rest does not */
+	struct data *d;
+	struct be_file *f, *r;
+	struct peer_request *w;
+
+	begin();
+	peer_start(&p, "");
+	f = peer_open(&p, "/root/a", BE_WRITE, 7, "W", &file);
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, got_where, NULL, got_open,
+				       &h),
+			 0);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "R");
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	r = h.file;
+	d = block(100);
+	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 0, d, 0, 100, got_status, &g), 0);
+	w = peer_take(&p, FXP_WRITE);
+	memset(&h, 0, sizeof(h));
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), r, 50, 100, got_read, &h), 0);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), r, 100, 10, got_read, &h), 0);
+	ck_assert_uint_eq(peer_take(&p, FXP_READ)->off, 100);
+	peer_status(&p, w, FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(peer_take(&p, FXP_READ)->off, 50);
+	data_unref(d);
+	OPS(&p)->close(BE(&p), f);
+	OPS(&p)->close(BE(&p), r);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(list_all)
+{
+	/* a listing has several READDIRs in flight, drops hostile names, and ends with CLOSE */
+	static const char *const names[] = {".", "..", "good", "a/b", "", "../../etc/x", "b"};
+	struct be_list *l;
+	struct peer_request *r;
+
+	begin();
+	check_allow_errors();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->list(BE(&p), "/root", got_entries, got_status, &g, &l), 0);
+	peer_handle(&p, peer_take(&p, FXP_OPENDIR), "D");
+	peer_run(&p);
+	ck_assert_uint_ge(peer_waiting(&p), 2);
+	peer_names(&p, peer_take(&p, FXP_READDIR), names, 7);
+	peer_run(&p);
+	ck_assert_str_eq(g.names, "good b ");
+	ck_assert_uint_eq(g.nlink, 3);
+	ck_assert_ptr_nonnull(strstr(check_log(), "unusable names dropped, first \"a/b\""));
+	while (peer_waiting(&p)) {
+		ck_assert_uint_eq(g.count, 0);
+		r = peer_take(&p, FXP_READDIR);
+		peer_status(&p, r, FX_EOF);
+		peer_run(&p);
+		if (g.count)
+			break;
+	}
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "D");
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(list_cancelled)
+{
+	/* a cancelled listing tells nothing more; its handle is closed, whenever it comes */
+	struct be_list *l;
+	struct peer_request *r;
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->list(BE(&p), "/root", got_entries, got_status, &g, &l), 0);
+	r = peer_take(&p, FXP_OPENDIR);
+	OPS(&p)->list_cancel(BE(&p), l);
+	peer_handle(&p, r, "D");
+	peer_run(&p);
+	ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "D");
+	ck_assert_int_eq(OPS(&p)->list(BE(&p), "/root", got_entries, got_status, &g, &l), 0);
+	peer_handle(&p, peer_take(&p, FXP_OPENDIR), "E");
+	peer_run(&p);
+	OPS(&p)->list_pause(BE(&p), l, true);
+	OPS(&p)->list_cancel(BE(&p), l);
+	ck_assert_str_eq(peer_find(&p, FXP_CLOSE)->handle, "E");
+	while (peer_waiting(&p))
+		peer_status(&p, peer_take(&p, FXP_READDIR), FX_FAILURE);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(rename_plain)
+{
+	/* without posix-rename a target in the way is moved aside, and removed only afterwards */
+	struct peer_request *r;
+	char aside[4200];
+
+	begin();
+	p.exts = 0;
+	peer_start(&p, "");
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/b", BE_RENAME_REPLACE, got_status, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_RENAME), FX_FAILURE);
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	r = peer_take(&p, FXP_RENAME);
+	ck_assert_str_eq(r->path, "/root/b");
+	strcpy(aside, r->path2);
+	ck_assert_int_eq(strncmp(aside, "/root/.sftpfs-", 14), 0);
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	r = peer_take(&p, FXP_RENAME);
+	ck_assert_str_eq(r->path, "/root/a");
+	ck_assert_str_eq(r->path2, "/root/b");
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 0);
+	r = peer_take(&p, FXP_REMOVE);
+	ck_assert_str_eq(r->path, aside);
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(rename_restored)
+{
+	/* when the rename fails after all the target comes back; a directory is never moved aside */
+	struct peer_request *r;
+	char aside[4200];
+	struct be_attr dir = {.valid = BE_ATTR_MODE, .mode = S_IFDIR | 0755};
+
+	begin();
+	p.exts = 0;
+	peer_start(&p, "");
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/b", BE_RENAME_REPLACE, got_status, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_RENAME), FX_FAILURE);
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	r = peer_take(&p, FXP_RENAME);
+	strcpy(aside, r->path2);
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	peer_status(&p, peer_take(&p, FXP_RENAME), FX_PERMISSION_DENIED);
+	peer_run(&p);
+	r = peer_take(&p, FXP_RENAME);
+	ck_assert_str_eq(r->path, aside);
+	ck_assert_str_eq(r->path2, "/root/b");
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_PERMISSION_DENIED);
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/d", BE_RENAME_REPLACE, got_status, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_RENAME), FX_FAILURE);
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &dir);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 2);
+	ck_assert_int_eq(g.code, BE_FAILURE);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(rename_kinds)
+{
+	/* replace is posix-rename, noreplace plain RENAME */
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/b", BE_RENAME_REPLACE, got_status, &g), 0);
+	ck_assert_str_eq(peer_take(&p, FXP_EXTENDED)->ext, "posix-rename@openssh.com");
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/b", BE_RENAME_NOREPLACE, got_status, &g), 0);
+	peer_take(&p, FXP_RENAME);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(too_long)
+{
+	/* a path that does not fit into a packet is refused by us, the connection lives */
+	static char path[40000];
+
+	begin();
+	p.exts = 0;
+	peer_start(&p, "");
+	memset(path, 'x', sizeof(path) - 1);
+	path[0] = '/';
+	ck_assert_int_eq(OPS(&p)->stat(BE(&p), path, false, got_attr, &g), 0);
+	ck_assert_uint_eq(g.count, 0);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_ERRNO);
+	ck_assert_int_eq(g.err, ENAMETOOLONG);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(copy_same_lane)
+{
+	/* copy-data between two files of one lane is one request */
+	struct be_file *from, *to;
+	struct peer_request *r;
+
+	begin();
+	p.lane_max = 1;
+	peer_start(&p, "");
+	from = peer_open(&p, "/root/a", BE_READ, 1, "A", &file);
+	to = peer_open(&p, "/root/b", BE_WRITE, 2, "B", &file);
+	ck_assert_int_eq(OPS(&p)->copy(BE(&p), from, 6, to, 14, 5, got_status, &g), 0);
+	r = peer_take(&p, FXP_EXTENDED);
+	ck_assert_str_eq(r->ext, "copy-data");
+	ck_assert_str_eq(r->handle, "A");
+	ck_assert_str_eq(r->handle2, "B");
+	ck_assert_uint_eq(r->off, 6);
+	ck_assert_uint_eq(r->len, 5);
+	ck_assert_uint_eq(r->off2, 14);
+	peer_status(&p, r, FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	close_file(from);
+	close_file(to);
+	peer_finish(&p);
+}
+END_TEST
+
+/* One of each call; with some allocation failing each says -ENOMEM or answers exactly once. */
+static unsigned call_all(struct be_file *f, struct data *d, unsigned *started)
+{
+	struct backend *b = BE(&p);
+	const struct be_ops *o = OPS(&p);
+	struct be_attr want = {.valid = BE_ATTR_MODE | BE_ATTR_SIZE, .mode = 0600, .size = 3};
+	struct be_list *l;
+	unsigned n = 0;
+
+	n += o->stat(b, "/root/a", false, got_attr, &g) == 0;
+	n += o->setattr(b, "/root/b", false, &want, got_attr, &g) == 0;
+	n += o->mkdir(b, "/root/c", 0700, got_attr, &g) == 0;
+	n += o->remove(b, "/root/d", got_status, &g) == 0;
+	n += o->rename(b, "/root/e", "/root/f", BE_RENAME_REPLACE, got_status, &g) == 0;
+	n += o->list(b, "/root/g", got_entries, got_status, &g, &l) == 0;
+	n += o->statvfs(b, "/root/h", got_statvfs, &g) == 0;
+	n += o->open(b, "/root/i", BE_READ, 0, 9, got_where, NULL, got_open, &g) == 0;
+	n += o->read(b, f, 0, 10, got_read, &g) == 0;
+	n += o->write(b, f, 0, d, 0, 10, got_status, &g) == 0;
+	n += o->fstat(b, f, got_attr, &g) == 0;
+	n += o->fsetattr(b, f, &want, got_attr, &g) == 0;
+	n += o->fsync(b, f, got_status, &g) == 0;
+	o->close(b, f);
+	*started = n;
+	return n;
+}
+
+START_TEST(no_memory)
+{
+	/* with any allocation failing a call says so at once, or answers exactly once */
+	unsigned n = 1, started = 0;
+	bool hit = true;
+
+	for (; hit; n++) {
+		struct be_file *f;
+		struct data *d;
+
+		begin();
+		check_allow_errors();
+		peer_start(&p, "");
+		f = peer_open(&p, "/root/x", BE_READ | BE_WRITE, 3, "H", &file);
+		d = block(10);
+		oom_arm(n);
+		call_all(f, d, &started);
+		peer_run(&p);
+		hit = oom_disarm();
+		data_unref(d);
+		fxp_backend_destroy(p.fb);
+		p.fb = NULL;
+		ck_assert_msg(g.count == started, "allocation %u: %u of %u", n, g.count, started);
+		peer_finish(&p);
+	}
+	ck_assert_uint_gt(n, 20);
+}
+END_TEST
+
+CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
+	   setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
+	   write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
+	   rename_kinds, too_long, copy_same_lane, no_memory)
