@@ -14,7 +14,8 @@
  */
 char *mountpoint_check(const char *path, char *err, size_t err_size);
 
-/* Is `file` (absolute or not, may not exist yet) below `mountpoint`? Then the daemon must not use it. */
+/* Is `file` (absolute or not, may not exist yet) below `mountpoint`? Then the daemon must not use
+ * it. */
 bool mountpoint_contains(const char *mountpoint, const char *file);
 
 /* The type of what is mounted at exactly `path` ("fuse.sftpfs"), to be freed; NULL: nothing is. */

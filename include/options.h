@@ -43,11 +43,11 @@ struct options {
 	bool as_sshfs; /* called by a name of sshfs: show its type */
 
 	/* Where. */
-	char *source;	  /* as typed; NULL only without a mount */
-	char *host;	  /* without user and brackets; "" with passive */
+	char *source; /* as typed; NULL only without a mount */
+	char *host;   /* without user and brackets; "" with passive */
 	char *user;
-	int64_t port;	  /* of an sftp:// address; keywords carry -p; 0: not given */
-	char *dir;	  /* "" is the login directory, what is not absolute starts there */
+	int64_t port;     /* of an sftp:// address; keywords carry -p; 0: not given */
+	char *dir;        /* "" is the login directory, what is not absolute starts there */
 	char *mountpoint; /* as typed */
 
 	/* The way there. */
@@ -65,7 +65,7 @@ struct options {
 	bool delay_connect;
 	bool no_check_root;
 	int64_t max_conns;
-	int transfer; /* enum options_transfer */
+	int transfer;                        /* enum options_transfer */
 	int64_t read_len_max, write_len_max; /* of one SFTP request; 0: what the server allows */
 
 	/* What is shown. */
@@ -78,7 +78,7 @@ struct options {
 	bool transform_symlinks;
 	bool follow_symlinks;
 	bool disable_hardlink;
-	int create_as;	 /* 0: the caller (default), 1: the login */
+	int create_as;   /* 0: the caller (default), 1: the login */
 	int create_mode; /* 0: exact (default), 1: as the server makes it */
 	bool xattr;
 
@@ -89,15 +89,15 @@ struct options {
 	bool sync_write;
 	bool async;
 	bool verify;
-	int fsync; /* 0: auto (default), 1: EOPNOTSUPP where the server has none */
+	int fsync;                /* 0: auto (default), 1: EOPNOTSUPP where the server has none */
 	int64_t cache_timeout_ms; /* for those of the next three that are not given */
 	int64_t file_timeout_ms, dir_timeout_ms, link_timeout_ms;
 	int64_t entry_timeout_ms, attr_timeout_ms, negative_timeout_ms;
-	int64_t open_window_ms; /* default 1,000 */
-	int64_t flush_age_ms;	/* default 5,000 */
-	int64_t soft_ms;	/* 0: wait for ever */
+	int64_t open_window_ms;   /* default 1,000 */
+	int64_t flush_age_ms;     /* default 5,000 */
+	int64_t soft_ms;          /* 0: wait for ever */
 	int64_t drain_timeout_ms; /* default 60,000 */
-	int64_t cache_len;	  /* default 256 MiB */
+	int64_t cache_len;        /* default 256 MiB */
 
 	/* The mount. */
 	bool allow_other; /* also with allow_root */
@@ -110,7 +110,7 @@ struct options {
 	bool foreground;
 	bool debug;
 	int64_t verbose_count; /* of -v */
-	int64_t log_level; /* -1: not given */
+	int64_t log_level;     /* -1: not given */
 	char *log_file;
 
 	struct options_list ignored; /* words that were accepted and have no meaning here */

@@ -23,7 +23,8 @@ enum program_exit {
 	PROGRAM_EXIT_USAGE = 1,
 	/* 2 to 6: enum link_fail */
 	PROGRAM_EXIT_MOUNTPOINT = 7,
-	PROGRAM_EXIT_UNDELIVERED = 9, /* something written could not be delivered after the unmount */
+	PROGRAM_EXIT_UNDELIVERED =
+	    9, /* something written could not be delivered after the unmount */
 };
 
 struct program {
@@ -44,7 +45,7 @@ struct program {
 	char *root;
 	struct be_attr root_attr;
 	struct be_attr home_attr; /* valid is 0: not known */
-	bool home_known;	  /* the answer has come, good or bad */
+	bool home_known;          /* the answer has come, good or bad */
 
 	/* The loop. */
 	int epoll_fd, signal_fd;

@@ -32,7 +32,7 @@ static int complain(const char *path, const char *what)
 /* Opens the root of a mount of ours. Return: a descriptor, or -1 after a line. */
 static int open_mount(const char *path, struct control_hello *hello)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(path, CONTROL_OPEN_FLAGS);
 
 	if (fd < 0) {
 		complain(path, strerror(errno));
@@ -123,6 +123,17 @@ static int wait_for_end(const char *path, int pidfd)
 	return n == 0 ? complain(path, "unmounted, but the process is still delivering data") : 0;
 }
 
+/* fsync of a directory covers the whole mount: what was accepted is on the server, or it fails. */
+static int barrier(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 || fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
 static int run_umount(const char *path)
 {
 	struct control_hello hello;
@@ -131,9 +142,8 @@ static int run_umount(const char *path)
 	if (fd < 0)
 		return PROGRAM_EXIT_MOUNTPOINT;
 	int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)hello.pid, 0);
-	/* A barrier over the whole mount: what was accepted is on the server, or this fails. */
-	int r = fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
 	close(fd);
+	int r = barrier(path);
 	if (r == 0)
 		r = detach(path);
 	if (r == 0)

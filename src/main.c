@@ -43,8 +43,8 @@ static void fill_standard_descriptors(void)
 static enum log_level chosen_level(const struct options *o)
 {
 	int64_t level = o->log_level >= 0 ? o->log_level
-			: o->debug	  ? LOG_LEVEL_DEBUG
-					  : LOG_LEVEL_INFO + o->verbose_count;
+	                : o->debug        ? LOG_LEVEL_DEBUG
+	                                  : LOG_LEVEL_INFO + o->verbose_count;
 
 	return level > LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG : (enum log_level)level;
 }
@@ -59,14 +59,16 @@ static int start_log(const struct options *o, const char *mountpoint)
 	if (!o->log_file)
 		return 0;
 	if (mountpoint_contains(mountpoint, o->log_file)) {
-		fprintf(stderr, "sftpfs: log file '%s' is inside the mount point; choose another "
-				"place\n", o->log_file);
+		fprintf(stderr,
+		        "sftpfs: log file '%s' is inside the mount point; choose another "
+		        "place\n",
+		        o->log_file);
 		return PROGRAM_EXIT_USAGE;
 	}
 	int r = log_to_file(o->log_file);
 	if (r) {
 		fprintf(stderr, "sftpfs: cannot open log file '%s': %s\n", o->log_file,
-			strerror(-r));
+		        strerror(-r));
 		return PROGRAM_EXIT_USAGE;
 	}
 	return 0;
@@ -106,7 +108,7 @@ static void log_options(const struct options *o)
 	for (size_t i = 0; i < o->ignored.count; i++) {
 		if (strncmp(o->ignored.at[i], "modules=", 8) == 0)
 			log_error(LOG_MAIN, "'%s' is not supported: names pass unchanged",
-				  o->ignored.at[i]);
+			          o->ignored.at[i]);
 		else
 			log_debug(LOG_MAIN, "option '%s' has no meaning here", o->ignored.at[i]);
 	}
@@ -143,8 +145,8 @@ static int serve(struct program *p)
 
 static int run(const struct options *o, const char *mountpoint)
 {
-	struct program p = {.options = o, .mountpoint = mountpoint, .epoll_fd = -1,
-			    .signal_fd = -1};
+	struct program p = {
+	    .options = o, .mountpoint = mountpoint, .epoll_fd = -1, .signal_fd = -1};
 
 	signal(SIGPIPE, SIG_IGN);
 	clock_init(&p.clock);

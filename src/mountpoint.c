@@ -95,8 +95,8 @@ char *mountpoint_resolve_parent(const char *path)
 			*slash = '\0';
 			parent = realpath(copy, NULL);
 		}
-		if (parent && asprintf(&result, "%s/%s", strcmp(parent, "/") ? parent : "",
-				       last) < 0)
+		if (parent &&
+		    asprintf(&result, "%s/%s", strcmp(parent, "/") ? parent : "", last) < 0)
 			result = NULL;
 		free(parent);
 	}
@@ -117,8 +117,9 @@ static bool busy(const char *path, char *err, size_t err_size)
 
 	if (is_busy)
 		snprintf(err, err_size,
-			 "'%s' is a busy mount point, %s is mounted there; "
-			 "unmount it first: fusermount3 -u '%s'", path, type, path);
+		         "'%s' is a busy mount point, %s is mounted there; "
+		         "unmount it first: fusermount3 -u '%s'",
+		         path, type, path);
 	free(type);
 	return is_busy;
 }
@@ -168,7 +169,8 @@ char *mountpoint_check(const char *path, char *err, size_t err_size)
 			snprintf(err, err_size, "mount point '%s' %s", path, text);
 		else if (error == EACCES)
 			snprintf(err, err_size,
-				 "no permission to mount on '%s'; it must be writable for you", path);
+			         "no permission to mount on '%s'; it must be writable for you",
+			         path);
 		else
 			snprintf(err, err_size, "mount point '%s': %s", path, strerror(error));
 		free(real);

@@ -100,7 +100,7 @@ static int check_words(struct parse *p, const struct options_spec *s, const char
 
 		if (word_index(s->words, at, n) < 0)
 			return fail(p, "unknown word '%.*s' in '%s=%s'", (int)n, at, s->name,
-				    value);
+			            value);
 		if (!at[n])
 			return add_pair(&p->o->ignored, s->name, value);
 		at += n + 1;
@@ -122,7 +122,7 @@ static int set_number(struct parse *p, const struct options_spec *s, const char 
 			r = num_parse_size(value, lo, hi, &n);
 		else
 			r = num_parse_u64(value, s->kind == OPTIONS_KIND_OCTAL ? 8 : 10, lo, hi,
-					  &n);
+			                  &n);
 		if (r == 0)
 			*to = (int64_t)n;
 	}
@@ -130,10 +130,10 @@ static int set_number(struct parse *p, const struct options_spec *s, const char 
 		return fail(p, "the value of '%s' is out of range: '%s'", s->name, value);
 	if (r)
 		return fail(p, "the value of '%s' is not %s: '%s'", s->name,
-			    s->kind == OPTIONS_KIND_OCTAL  ? "an octal number"
-			    : s->kind == OPTIONS_KIND_SIZE ? "a number of bytes"
-							   : "a number",
-			    value);
+		            s->kind == OPTIONS_KIND_OCTAL  ? "an octal number"
+		            : s->kind == OPTIONS_KIND_SIZE ? "a number of bytes"
+		                                           : "a number",
+		            value);
 	return 0;
 }
 
@@ -145,7 +145,7 @@ static int set_keyword(struct parse *p, const struct options_spec *s, const char
 		return options_list_add(&p->o->keywords, s->words);
 	if (s->max && num_parse_u64(value, 10, (uint64_t)s->min, (uint64_t)s->max, &n) != 0)
 		return fail(p, "%s must be a number from %lld to %lld: '%s'", s->words,
-			    (long long)s->min, (long long)s->max, value);
+		            (long long)s->min, (long long)s->max, value);
 	if (!value[0])
 		return fail(p, "'%s' needs a value", s->name);
 	return add_pair(&p->o->keywords, s->words, value);
@@ -164,7 +164,7 @@ static int set_choice(struct parse *p, const struct options_spec *s, const char 
 
 	if (i < 0)
 		return fail(p, "the value of '%s' is not one of %s: '%s'", s->name, s->words,
-			    value);
+		            value);
 	*(int *)((char *)p->o + s->at) = i;
 	return 0;
 }
@@ -183,7 +183,7 @@ static int parse_group(struct parse *p, const char *text);
 
 /* `value` is NULL when none was typed. */
 static int apply(struct parse *p, const struct options_spec *s, const char *typed,
-		 const char *value)
+                 const char *value)
 {
 	if (s->kind == OPTIONS_KIND_IGNORED)
 		return add_pair(&p->o->ignored, typed, value);
@@ -262,7 +262,7 @@ static int parse_option(struct parse *p, char *text)
 	if (p->sloppy)
 		return add_pair(&p->o->ignored, text, equals ? equals + 1 : NULL);
 	return fail(p, "unknown option '%s%s%s'", text, equals ? "=" : "",
-		    equals ? equals + 1 : "");
+	            equals ? equals + 1 : "");
 }
 
 static bool octal(const char *s)
@@ -285,7 +285,7 @@ static int parse_group(struct parse *p, const char *text)
 		for (; *text && *text != ','; text++) {
 			if (*text == '\\' && octal(text + 1)) {
 				*to++ = (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 +
-					       (text[3] - '0'));
+				               (text[3] - '0'));
 				text += 3;
 			} else {
 				if (*text == '\\' && text[1])
@@ -328,7 +328,7 @@ static int positional(struct parse *p, const char *arg)
 		return set_string(&o->mountpoint, arg);
 	if (!o->source)
 		return fail(p, "neither '%s' nor '%s' has the form [user@]host:[dir]",
-			    o->mountpoint, arg);
+		            o->mountpoint, arg);
 	return fail(p, "one argument too many: '%s'", arg);
 }
 
@@ -467,13 +467,14 @@ static int check(struct parse *p)
 	if (o->vsock && check_vsock(p) != 0)
 		return -EINVAL;
 
-	int ways = (o->ssh_command != NULL) + (o->directport != 0) + (o->vsock != NULL) +
-		   o->passive;
+	int ways =
+	    (o->ssh_command != NULL) + (o->directport != 0) + (o->vsock != NULL) + o->passive;
 	if (ways > 1)
-		return fail(p, "only one of ssh_command, directport, vsock and passive can be used");
+		return fail(p,
+		            "only one of ssh_command, directport, vsock and passive can be used");
 	if (o->password_stdin && ways)
 		return fail(p, "password_stdin needs our own SSH: it cannot be used with "
-			       "ssh_command, directport, vsock or passive");
+		               "ssh_command, directport, vsock or passive");
 	if (!o->host[0] && !o->passive && !o->vsock)
 		return fail(p, "the host is missing in '%s'", o->source);
 	if (o->contain_symlinks && o->transform_symlinks)
@@ -539,9 +540,10 @@ int options_parse(struct options *o, int argc, char *const argv[], char *err, si
 
 void options_finish(struct options *o)
 {
-	char *strings[] = {o->source,  o->host,	   o->user,   o->dir,	   o->mountpoint,
-			   o->config_file, o->ssh_command, o->sftp_server, o->vsock,
-			   o->uid_file, o->gid_file, o->fsname, o->subtype,  o->log_file};
+	char *strings[] = {o->source,     o->host,        o->user,        o->dir,
+	                   o->mountpoint, o->config_file, o->ssh_command, o->sftp_server,
+	                   o->vsock,      o->uid_file,    o->gid_file,    o->fsname,
+	                   o->subtype,    o->log_file};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

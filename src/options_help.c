@@ -28,7 +28,7 @@ static void print_described(FILE *to, const struct options_spec *s)
 	snprintf(name, sizeof(name), "%s%s%s", s->name, between, s->value ? s->value : "");
 	if (strlen(name) > NAME_LEN)
 		fprintf(to, "%*s%s\n%*s%s\n", INDENT_LEN, "", name, INDENT_LEN + NAME_LEN + 1, "",
-			s->help);
+		        s->help);
 	else
 		fprintf(to, "%*s%-*s %s\n", INDENT_LEN, "", NAME_LEN, name, s->help);
 }
@@ -70,7 +70,8 @@ void options_print_help(FILE *to)
 {
 	fputs("usage: sftpfs [user@]host:[dir] mountpoint [options]\n"
 	      "       sftpfs sftp://[user@]host[:port]/dir mountpoint [options]\n"
-	      "       sftpfs status|umount|reconnect|quiesce mountpoint\n", to);
+	      "       sftpfs status|umount|reconnect|quiesce mountpoint\n",
+	      to);
 	for (int section = 0; section < OPTIONS_SECTION_COUNT; section++)
 		print_section(to, (enum options_section)section);
 }

@@ -138,8 +138,10 @@ int options_parse_source(struct options *o, const char *source, char *err, size_
 	if (r == -ENOMEM)
 		return r;
 	if (r) {
-		snprintf(err, err_size, "not of the form [user@]host:[dir] or "
-					"sftp://[user@]host[:port]/dir: '%s'", source);
+		snprintf(err, err_size,
+		         "not of the form [user@]host:[dir] or "
+		         "sftp://[user@]host[:port]/dir: '%s'",
+		         source);
 		return -EINVAL;
 	}
 	/* ssh would take either for an option. */

@@ -8,55 +8,84 @@
 #include "options.h"
 
 #define AT(member) .at = offsetof(struct options, member)
-#define ANY_MAX	   INT64_MAX
-#define ID_MAX	   4294967294 /* the largest uid_t but one, which means "no change" */
+#define ANY_MAX    INT64_MAX
+#define ID_MAX     4294967294 /* the largest uid_t but one, which means "no change" */
 
 #define SET(sec, n, member, num, h)                                                                \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SET, .name = (n), AT(member), .number = (num),      \
-	 .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SET, .name = (n),           \
+		AT(member), .number = (num), .help = (h)                                           \
+	}
 #define BOOL(sec, n, member, h)                                                                    \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_BOOL, .name = (n), AT(member), .value = "yes|no",   \
-	 .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_BOOL, .name = (n),          \
+		AT(member), .value = "yes|no", .help = (h)                                         \
+	}
 #define NUMBER(sec, n, v, member, lo, hi, h)                                                       \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_NUMBER, .name = (n), AT(member), .value = (v),      \
-	 .min = (lo), .max = (hi), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_NUMBER, .name = (n),        \
+		AT(member), .value = (v), .min = (lo), .max = (hi), .help = (h)                    \
+	}
 #define SIZE(sec, n, member, lo, hi, h)                                                            \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SIZE, .name = (n), AT(member), .value = "BYTES",    \
-	 .min = (lo), .max = (hi), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SIZE, .name = (n),          \
+		AT(member), .value = "BYTES", .min = (lo), .max = (hi), .help = (h)                \
+	}
 #define SECONDS(sec, n, member, h)                                                                 \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SECONDS, .name = (n), AT(member), .value = "S",     \
-	 .max = SECONDS_MAX_MS, .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_SECONDS, .name = (n),       \
+		AT(member), .value = "S", .max = SECONDS_MAX_MS, .help = (h)                       \
+	}
 #define OCTAL(sec, n, member, h)                                                                   \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_OCTAL, .name = (n), AT(member), .value = "M",       \
-	 .max = 0777, .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_OCTAL, .name = (n),         \
+		AT(member), .value = "M", .max = 0777, .help = (h)                                 \
+	}
 #define STRING(sec, n, v, member, h)                                                               \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_STRING, .name = (n), AT(member), .value = (v),      \
-	 .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_STRING, .name = (n),        \
+		AT(member), .value = (v), .help = (h)                                              \
+	}
 #define CHOICE(sec, n, w, member, h)                                                               \
-	{.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_CHOICE, .name = (n), AT(member), .value = (w),      \
-	 .words = (w), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_##sec, .kind = OPTIONS_KIND_CHOICE, .name = (n),        \
+		AT(member), .value = (w), .words = (w), .help = (h)                                \
+	}
 #define ACTION(n, what, h)                                                                         \
-	{.section = OPTIONS_SECTION_SWITCH, .kind = OPTIONS_KIND_ACTION, .name = (n),               \
-	 .number = (what), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_SWITCH, .kind = OPTIONS_KIND_ACTION, .name = (n),       \
+		.number = (what), .help = (h)                                                      \
+	}
 /* A switch of ssh that is a keyword: `w` is its name, or "name=value". */
 #define ALIAS(n, v, w, lo, hi, h)                                                                  \
-	{.section = OPTIONS_SECTION_SWITCH, .kind = OPTIONS_KIND_KEYWORD, .name = (n),              \
-	 .value = (v), .words = (w), .min = (lo), .max = (hi), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_SWITCH, .kind = OPTIONS_KIND_KEYWORD, .name = (n),      \
+		.value = (v), .words = (w), .min = (lo), .max = (hi), .help = (h)                  \
+	}
 #define MOUNT(n, v, member_at, h)                                                                  \
-	{.section = OPTIONS_SECTION_MOUNT, .kind = OPTIONS_KIND_MOUNT, .name = (n), .value = (v),   \
-	 .at = (member_at), .help = (h)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_MOUNT, .kind = OPTIONS_KIND_MOUNT, .name = (n),         \
+		.value = (v), .at = (member_at), .help = (h)                                       \
+	}
 #define KEYWORD(n)                                                                                 \
-	{.section = OPTIONS_SECTION_KEYWORD, .kind = OPTIONS_KIND_KEYWORD, .name = (n),             \
-	 .value = "...", .words = (n)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_KEYWORD, .kind = OPTIONS_KIND_KEYWORD, .name = (n),     \
+		.value = "...", .words = (n)                                                       \
+	}
 #define IGNORED(n)                                                                                 \
-	{.section = OPTIONS_SECTION_IGNORED, .kind = OPTIONS_KIND_IGNORED, .name = (n)}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_IGNORED, .kind = OPTIONS_KIND_IGNORED, .name = (n)      \
+	}
 #define IGNORED_VALUE(n)                                                                           \
-	{.section = OPTIONS_SECTION_IGNORED, .kind = OPTIONS_KIND_IGNORED, .name = (n),             \
-	 .value = "..."}
+	{                                                                                          \
+		.section = OPTIONS_SECTION_IGNORED, .kind = OPTIONS_KIND_IGNORED, .name = (n),     \
+		.value = "..."                                                                     \
+	}
 
 #define SECONDS_MAX_MS (INT64_C(1000) * 1000 * 1000 * 1000)
 #define WORKAROUNDS                                                                                \
-	"none|all|rename|norename|renamexdev|norenamexdev|truncate|notruncate|buflimit|nobuflimit|" \
+	"none|all|rename|norename|renamexdev|norenamexdev|truncate|notruncate|buflimit|"           \
+	"nobuflimit|"                                                                              \
 	"fstat|nofstat|createmode|nocreatemode"
 
 /* Lines of a table read best on one line each. */

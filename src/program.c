@@ -56,7 +56,7 @@ static void step(struct program *p)
 }
 
 static void on_started(void *arg, const struct link_error *error, const char *root_path,
-		       const struct be_attr *root_attr)
+                       const struct be_attr *root_attr)
 {
 	struct program *p = arg;
 
@@ -96,8 +96,7 @@ static void find_login(struct program *p)
 
 static int stopped(struct program *p)
 {
-	snprintf(p->error.text, sizeof(p->error.text), "interrupted by signal %d",
-		 (int)stopped_by);
+	snprintf(p->error.text, sizeof(p->error.text), "interrupted by signal %d", (int)stopped_by);
 	return 128 + stopped_by;
 }
 
@@ -116,8 +115,8 @@ int program_connect(struct program *p)
 	int r = program_link(o, &p->link, &p->error);
 	if (r)
 		return stopped_by ? stopped(p) : r;
-	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, o->dir,
-				    !o->no_check_root, on_started, p);
+	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, o->dir, !o->no_check_root,
+	                            on_started, p);
 	if (!p->fxp) {
 		link_destroy(p->link);
 		p->link = NULL;
@@ -194,7 +193,7 @@ static void on_quiesce(void *ctx)
 static int mount_failed(struct program *p, const char *text)
 {
 	snprintf(p->error.text, sizeof(p->error.text), "cannot mount on '%s': %s", p->mountpoint,
-		 text);
+	         text);
 	return PROGRAM_EXIT_MOUNTPOINT;
 }
 
@@ -224,7 +223,9 @@ int program_mount(struct program *p)
 
 	const struct fusefs_config fcfg = {
 	    .fsname = o->fsname ? o->fsname : o->source,
-	    .subtype = o->subtype ? o->subtype : o->as_sshfs ? "sshfs" : "sftpfs",
+	    .subtype = o->subtype    ? o->subtype
+	               : o->as_sshfs ? "sshfs"
+	                             : "sftpfs",
 	    .options = list.at,
 	    .debug = log_enabled(LOG_FUSE, LOG_LEVEL_DEBUG),
 	};
@@ -240,7 +241,7 @@ int program_mount(struct program *p)
 		return mount_failed(p, text);
 	if (o->allow_other && !o->default_permissions)
 		log_error(LOG_MAIN, "allow_other without default_permissions: every local user "
-				    "may do here what the login may");
+		                    "may do here what the login may");
 	return 0;
 }
 
@@ -254,7 +255,7 @@ void program_finish(struct program *p)
 	fxp_backend_destroy(p->fxp);
 	if (p->fusefs && fusefs_unanswered_count(p->fusefs))
 		log_error(LOG_MAIN, "%zu requests were left unanswered",
-			  fusefs_unanswered_count(p->fusefs));
+		          fusefs_unanswered_count(p->fusefs));
 	vfs_destroy(p->vfs);
 	fusefs_destroy(p->fusefs);
 	free(p->root);

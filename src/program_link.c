@@ -71,8 +71,8 @@ static int build_command(const struct options *o, struct options_list *argv)
 	if (r == 0)
 		r = options_list_add(argv, "--");
 	if (r == 0) {
-		if (asprintf(&text, "%s%s%s", o->user ? o->user : "", o->user ? "@" : "",
-			     o->host) < 0)
+		if (asprintf(&text, "%s%s%s", o->user ? o->user : "", o->user ? "@" : "", o->host) <
+		    0)
 			return -ENOMEM;
 		r = options_list_add(argv, text);
 		free(text);

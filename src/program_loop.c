@@ -137,7 +137,7 @@ static int drain(struct program *p)
 	struct vfs_stats stats;
 	vfs_get_stats(p->vfs, &stats);
 	log_error(LOG_MAIN, "unmounted with %llu bytes undelivered",
-		  (unsigned long long)stats.dirty_len);
+	          (unsigned long long)stats.dirty_len);
 	return PROGRAM_EXIT_UNDELIVERED;
 }
 

@@ -41,15 +41,12 @@ static void add_requests(struct buf *b, const struct fxp_stats *st)
 		int type;
 		const char *name;
 	} types[] = {
-	    {FXP_OPEN, "open"},		{FXP_CLOSE, "close"},
-	    {FXP_READ, "read"},		{FXP_WRITE, "write"},
-	    {FXP_LSTAT, "lstat"},	{FXP_FSTAT, "fstat"},
-	    {FXP_SETSTAT, "setstat"},	{FXP_FSETSTAT, "fsetstat"},
-	    {FXP_OPENDIR, "opendir"},	{FXP_READDIR, "readdir"},
-	    {FXP_REMOVE, "remove"},	{FXP_MKDIR, "mkdir"},
-	    {FXP_RMDIR, "rmdir"},	{FXP_REALPATH, "realpath"},
-	    {FXP_STAT, "stat"},		{FXP_RENAME, "rename"},
-	    {FXP_READLINK, "readlink"}, {FXP_SYMLINK, "symlink"},
+	    {FXP_OPEN, "open"},         {FXP_CLOSE, "close"},       {FXP_READ, "read"},
+	    {FXP_WRITE, "write"},       {FXP_LSTAT, "lstat"},       {FXP_FSTAT, "fstat"},
+	    {FXP_SETSTAT, "setstat"},   {FXP_FSETSTAT, "fsetstat"}, {FXP_OPENDIR, "opendir"},
+	    {FXP_READDIR, "readdir"},   {FXP_REMOVE, "remove"},     {FXP_MKDIR, "mkdir"},
+	    {FXP_RMDIR, "rmdir"},       {FXP_REALPATH, "realpath"}, {FXP_STAT, "stat"},
+	    {FXP_RENAME, "rename"},     {FXP_READLINK, "readlink"}, {FXP_SYMLINK, "symlink"},
 	    {FXP_EXTENDED, "extended"},
 	};
 	bool first = true;
@@ -82,8 +79,10 @@ void program_status(void *ctx, char *json, size_t size)
 	buf_add_str(&b, "{");
 	add_text(&b, "source", p->options->source);
 	add_text(&b, "root", p->root);
-	add_text(&b, "state", fs.connected ? "connected"
-			      : fs.needs_attention ? "needs attention" : "connecting");
+	add_text(&b, "state",
+	         fs.connected         ? "connected"
+	         : fs.needs_attention ? "needs attention"
+	                              : "connecting");
 	add_text(&b, "server", facts.server_banner);
 	add_text(&b, "user", facts.user);
 	add_text(&b, "cipher", facts.cipher);

@@ -9,14 +9,21 @@
 #ifndef FUSE_CONTROL_H
 #define FUSE_CONTROL_H
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+
+/*
+ * How the root is opened for these ioctls. A plain open of a directory asks the server; O_APPEND,
+ * which means nothing for a directory, tells ours that it need not.
+ */
+#define CONTROL_OPEN_FLAGS (O_RDONLY | O_DIRECTORY | O_APPEND | O_CLOEXEC)
 
 #define CONTROL_MAGIC 0x53465450u /* "SFTP" */
 
 struct control_status {
-	uint32_t magic;	 /* CONTROL_MAGIC: this really is one of our mounts */
-	int32_t pid;	 /* of the daemon, in the daemon's own pid namespace */
+	uint32_t magic;  /* CONTROL_MAGIC: this really is one of our mounts */
+	int32_t pid;     /* of the daemon, in the daemon's own pid namespace */
 	char json[8184]; /* one object, NUL-terminated */
 };
 

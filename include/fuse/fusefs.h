@@ -20,10 +20,11 @@ struct fusefs;
 struct fusefs_config {
 	const char *fsname;  /* shown as the mount's source */
 	const char *subtype; /* the type is fuse.SUBTYPE */
-	char *const *options; /* mount options for libfuse, one string each, NULL-terminated; or NULL */
-	size_t write_len_max; /* largest write request asked of the kernel; 0: 1 MiB */
+	char *const
+	    *options; /* mount options for libfuse, one string each, NULL-terminated; or NULL */
+	size_t write_len_max;          /* largest write request asked of the kernel; 0: 1 MiB */
 	unsigned background_count_max; /* FUSE background requests; 0: 64 */
-	bool debug;		       /* libfuse's own trace of every request */
+	bool debug;                    /* libfuse's own trace of every request */
 };
 
 /* The subcommands' way in. All run on the loop. */
@@ -43,7 +44,7 @@ extern const struct vfs_replies fusefs_replies;
  * Return: NULL with the reason in `err`.
  */
 struct fusefs *fusefs_create(const struct fusefs_config *cfg, struct vfs *vfs, struct clock *clock,
-			     const struct fusefs_control *control, char *err, size_t err_size);
+                             const struct fusefs_control *control, char *err, size_t err_size);
 
 /*
  * Mounts at `mountpoint` (absolute), through fusermount3 for ordinary users.

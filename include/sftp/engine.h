@@ -18,6 +18,8 @@
 #include "util/timer.h"
 #include "vfs/backend.h"
 
+#define FXP_MADE_COUNT 64u /* more than anybody makes within the slack of settle.c, as a rule */
+
 /* A file on the server that is open here, however often. */
 struct fxp_node {
 	struct hash_node by_id;
@@ -32,6 +34,7 @@ struct fxp_node {
 	unsigned change_count;	/* attribute changes in flight */
 	uint64_t acked_end;	/* behind the last byte whose WRITE was acknowledged */
 	uint64_t sent_end;	/* behind the last byte sent */
+	uint64_t written_end;	/* behind the last byte of ours that was acknowledged; 0: none */
 };
 
 struct be_file {
@@ -71,6 +74,8 @@ struct fxp_backend {
 	struct log_limit hostile_limit;
 	uint32_t own_uid; /* of files we create */
 	bool own_uid_known;
+	uint64_t made[FXP_MADE_COUNT]; /* hashes of names we made and know we did; 0: free */
+	unsigned made_turn;
 	bool chmod_plain; /* lsetstat cannot change modes on this server, SETSTAT can */
 
 	struct fxp_session *session;
@@ -173,6 +178,21 @@ void fxp_recover_destroy(struct fxp_backend *fb);
 void fxp_recover_start(struct fxp_backend *fb);
 void fxp_recover_stop(struct fxp_backend *fb); /* the connection broke again */
 void fxp_recover_forget(struct fxp_backend *fb); /* the lost requests are being answered */
+
+/* settle_append.c: looks for the bytes of a lost WRITE at the end of a file. */
+struct fxp_append;
+typedef void fxp_append_fn(void *arg, bool lost, bool found);
+struct fxp_append *fxp_append_start(struct fxp_backend *fb, struct be_file *f, struct data *body,
+				    size_t body_off, size_t body_len, fxp_append_fn *done,
+				    void *arg); /* NULL: out of memory */
+
+/* The open file that a lost request writes to with O_APPEND, or NULL. */
+struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r);
+
+/* made.c: names that are ours for certain, so that a lost create of the same name is not. */
+void fxp_made_add(struct fxp_backend *fb, const char *path);
+void fxp_made_del(struct fxp_backend *fb, const char *path);
+bool fxp_made_has(const struct fxp_backend *fb, const char *path);
 
 /* settle.c: finds out about the oldest lost request; `next` runs when it is dealt with. */
 struct fxp_settle;

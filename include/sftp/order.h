@@ -55,6 +55,12 @@ void fxp_order_init(struct fxp_order *o);
 /* Return: true when `op` may be sent now; else `ready` runs later. Not called from inside. */
 bool fxp_order_add(struct fxp_order *o, struct fxp_order_op *op);
 
+/*
+ * Gives an op that is ready, and not sent, another stream.
+ * Return: false where something before it that is not answered yet forbids that.
+ */
+bool fxp_order_move(struct fxp_order_op *op, const void *stream);
+
 /* `op` has been handed to its lane: the next of its stream may follow. */
 void fxp_order_sent(struct fxp_order_op *op);
 

@@ -19,10 +19,13 @@ void fxp_stripes_destroy(struct be_file *f);
 /* The connection broke: they are gone. */
 void fxp_stripes_lost(struct be_file *f);
 
-/* `len` more bytes of a file have been acknowledged: time to open further handles? */
+/* A WRITE was acknowledged: time for further handles? */
 void fxp_stripes_consider(struct be_file *f);
 
 /* The handle for the next WRITE. */
 struct fxp_handle *fxp_stripes_next(struct be_file *f);
+
+/* The same handle, or the first one when its connection is gone. */
+struct fxp_handle *fxp_stripes_live(struct be_file *f, struct fxp_handle *h);
 
 #endif

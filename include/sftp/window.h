@@ -47,6 +47,9 @@ void fxp_window_init(struct fxp_window *w, size_t len);
 /* A new connection: what is known stays, nothing is in flight. */
 void fxp_window_reset(struct fxp_window *w);
 
+/* More can be carried than before (further lanes): look for the new limit. */
+void fxp_window_grow(struct fxp_window *w);
+
 /* A large sequential read begins: start from at least `len`. */
 void fxp_window_raise(struct fxp_window *w, size_t len);
 

@@ -195,7 +195,7 @@ struct be_ops {
 	/*
 	 * Opens `path`. `node` identifies the file among open ones (the nodeid): I/O on equal nodes
 	 * is ordered as the rules above say; 0: not known yet, set by file_node(). `mode` is for
-	 * BE_CREAT. `where(owner, ...)` serves reopening.
+	 * BE_CREAT. `where(owner, ...)` serves reopening; while `owner` is NULL `path` does.
 	 */
 	int (*open)(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
 		    uint64_t node, be_where_fn *where, void *owner, be_open_fn *done, void *arg);

@@ -8,6 +8,18 @@
 #include "private.h"
 #include "util/log.h"
 
+bool fusefs_control_opens(fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	return ino == VFS_ROOT && (fi->flags & O_APPEND);
+}
+
+void fusefs_control_open(fuse_req_t req)
+{
+	const struct fuse_file_info fi = {.fh = FUSEFS_CONTROL_FH};
+
+	fuse_reply_open(req, &fi);
+}
+
 static void reply_status(struct fusefs *fs, fuse_req_t req)
 {
 	struct control_status *st = calloc(1, sizeof(*st));

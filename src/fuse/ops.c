@@ -75,7 +75,7 @@ static unsigned set_of(int to_set)
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
-		       struct fuse_file_info *fi)
+                       struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_setattr(call->fs->vfs, &call->req, ino, fi ? fi->fh : 0, st, set_of(to_set));
@@ -118,7 +118,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-		      const char *new_name, unsigned flags)
+                      const char *new_name, unsigned flags)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_rename(call->fs->vfs, &call->req, parent, name, new_parent, new_name, flags);
@@ -131,7 +131,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		      struct fuse_file_info *fi)
+                      struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_create_file(call->fs->vfs, &call->req, parent, name, mode, fi->flags);
@@ -144,14 +144,14 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
+                    struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_read(call->fs->vfs, &call->req, fi->fh, size, (uint64_t)off);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t off,
-		     struct fuse_file_info *fi)
+                     struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_write(call->fs->vfs, &call->req, fi->fh, bytes, size, (uint64_t)off);
@@ -176,23 +176,31 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
-			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
-			       struct fuse_file_info *fi_out, size_t len, int flags)
+                               struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+                               struct fuse_file_info *fi_out, size_t len, int flags)
 {
 	CALL_OR_RETURN(call, req);
 	vfs_copy_range(call->fs->vfs, &call->req, fi_in->fh, (uint64_t)off_in, fi_out->fh,
-		       (uint64_t)off_out, len);
+	               (uint64_t)off_out, len);
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	if (fusefs_control_opens(ino, fi)) {
+		fusefs_control_open(req);
+		return;
+	}
 	CALL_OR_RETURN(call, req);
 	vfs_opendir(call->fs->vfs, &call->req, ino);
 }
 
 static void read_directory(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
-			   bool plus)
+                           bool plus)
 {
+	if (fi->fh == FUSEFS_CONTROL_FH) {
+		fuse_reply_err(req, EBADF);
+		return;
+	}
 	CALL_OR_RETURN(call, req);
 	call->dir_size = size;
 	call->dir_plus = plus;
@@ -200,25 +208,33 @@ static void read_directory(fuse_req_t req, size_t size, off_t off, struct fuse_f
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
+                       struct fuse_file_info *fi)
 {
 	read_directory(req, size, off, fi, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-			   struct fuse_file_info *fi)
+                           struct fuse_file_info *fi)
 {
 	read_directory(req, size, off, fi, true);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	if (fi->fh == FUSEFS_CONTROL_FH) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	CALL_OR_RETURN(call, req);
 	vfs_releasedir(call->fs->vfs, &call->req, fi->fh);
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
+	if (fi->fh == FUSEFS_CONTROL_FH) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	CALL_OR_RETURN(call, req);
 	vfs_fsyncdir(call->fs->vfs, &call->req, fi->fh);
 }
@@ -236,8 +252,8 @@ static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
-		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
-		     size_t out_size)
+                     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+                     size_t out_size)
 {
 	struct fusefs *fs = fuse_req_userdata(req);
 
@@ -248,21 +264,20 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		fusefs_control_ioctl(fs, req, cmd);
 }
 
-/* Features that cost more than they give here; each is explained in README or DESIGN terms. */
+/* Features that cost more than they give here. */
 static const unsigned unwanted =
-    FUSE_CAP_AUTO_INVAL_DATA	    /* drops our pages when the server's mtime arrives */
-    | FUSE_CAP_EXPLICIT_INVAL_DATA  /* pages are dropped by opens and by size changes */
-    | FUSE_CAP_HANDLE_KILLPRIV	    /* the kernel clears setuid itself, with a SETATTR */
-    | FUSE_CAP_WRITEBACK_CACHE	    /* write-behind is ours: it knows about errors */
-    | FUSE_CAP_CACHE_SYMLINKS	    /* no timeout of its own */
-    | FUSE_CAP_POSIX_ACL | FUSE_CAP_EXPORT_SUPPORT
-    | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_POSIX_LOCKS /* locks are local, as the kernel does them */
-    | FUSE_CAP_DONT_MASK
-    | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
+    FUSE_CAP_AUTO_INVAL_DATA       /* drops our pages when the server's mtime arrives */
+    | FUSE_CAP_EXPLICIT_INVAL_DATA /* pages are dropped by opens and by size changes */
+    | FUSE_CAP_HANDLE_KILLPRIV     /* the kernel clears setuid itself, with a SETATTR */
+    | FUSE_CAP_WRITEBACK_CACHE     /* write-behind is ours: it knows about errors */
+    | FUSE_CAP_CACHE_SYMLINKS      /* no timeout of its own */
+    | FUSE_CAP_POSIX_ACL | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_FLOCK_LOCKS |
+    FUSE_CAP_POSIX_LOCKS /* locks are local, as the kernel does them */
+    | FUSE_CAP_DONT_MASK | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
 
 static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
-			       FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
-			       FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR;
+                               FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR;
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {

@@ -6,6 +6,7 @@
 #define FUSE_USE_VERSION 35
 
 #include <fuse_lowlevel.h>
+#include <stdint.h>
 
 #include "fuse/fusefs.h"
 #include "util/list.h"
@@ -17,11 +18,11 @@ struct fusefs {
 	struct fuse_buf buf; /* the request under way; its memory is reused */
 	size_t write_len_max;
 	unsigned background_count_max;
-	size_t call_count;	 /* requests vfs has not answered yet */
+	size_t call_count; /* requests vfs has not answered yet */
 	struct clock *clock;
 	struct list interrupted; /* calls the kernel has asked to interrupt */
-	bool interrupt_new;	 /* some of them have not been passed on yet */
-	struct timer recheck;	 /* armed while `interrupted` has any */
+	bool interrupt_new;      /* some of them have not been passed on yet */
+	struct timer recheck;    /* armed while `interrupted` has any */
 	bool mounted;
 };
 
@@ -31,7 +32,7 @@ struct fusefs_call {
 	fuse_req_t fuse;
 	struct fusefs *fs;
 	struct list interrupted_entry; /* in fs->interrupted, or alone */
-	bool interrupt_new;	       /* not passed on yet */
+	bool interrupt_new;            /* not passed on yet */
 
 	/* readdir */
 	char *dir_bytes; /* allocated with the first entry */
@@ -58,7 +59,14 @@ void fusefs_call_recheck(void *arg);
 /* caller.c: does the thread have SIGKILL pending? */
 bool fusefs_caller_dying(pid_t tid);
 
-/* control.c: the ioctls of fuse/control.h. */
+/* control.c: is this opening of a directory meant for us, and not for vfs? */
+bool fusefs_control_opens(fuse_ino_t ino, const struct fuse_file_info *fi);
+void fusefs_control_open(fuse_req_t req);
+
+/* The fh of such a descriptor; vfs counts up from 1. */
+#define FUSEFS_CONTROL_FH UINT64_MAX
+
+/* The ioctls of fuse/control.h. */
 void fusefs_control_ioctl(struct fusefs *fs, fuse_req_t req, unsigned cmd);
 
 #endif

@@ -129,7 +129,7 @@ static void reply_statfs(struct vfs_req *req, const struct statvfs *sv)
 }
 
 static bool add_dirent(struct vfs_req *req, const char *name, const struct vfs_entry *e,
-		       off_t next_off)
+                       off_t next_off)
 {
 	struct fusefs_call *call = call_of(req);
 

@@ -43,8 +43,8 @@ static void take_message(enum fuse_log_level level, const char *line)
 }
 
 /* libfuse's own messages, which come as whole lines or as parts of them. */
-__attribute__((format(printf, 2, 0)))
-static void log_from_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void log_from_libfuse(enum fuse_log_level level,
+                                                                   const char *fmt, va_list ap)
 {
 	static char line[512];
 	static size_t len;
@@ -111,7 +111,7 @@ static int build_args(struct fuse_args *args, const struct fusefs_config *cfg)
 }
 
 struct fusefs *fusefs_create(const struct fusefs_config *cfg, struct vfs *vfs, struct clock *clock,
-			     const struct fusefs_control *control, char *err, size_t err_size)
+                             const struct fusefs_control *control, char *err, size_t err_size)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fusefs *fs = calloc(1, sizeof(*fs));

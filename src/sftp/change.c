@@ -35,6 +35,10 @@ static void change_finish(struct change_op *op)
 		fb->own_uid = op->attr.uid;
 		fb->own_uid_known = true;
 	}
+	if (ok && op->made)
+		fxp_made_add(fb, op->made);
+	else if (ok)
+		fxp_made_del(fb, op->path);
 	fxp_order_done(&op->order);
 	if (op->done_attr)
 		op->done_attr(op->arg, &op->status.st, ok && op->attr_ok ? &op->attr : NULL);

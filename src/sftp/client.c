@@ -382,7 +382,7 @@ void fxp_client_break(struct fxp_client *c, enum link_fail fail, const char *fmt
 	va_start(ap, fmt);
 	vsnprintf(c->own_error.text, sizeof(c->own_error.text), fmt, ap);
 	va_end(ap);
-	log_error(LOG_SFTP, "%s", c->own_error.text);
+	log_info(LOG_SFTP, "%s", c->own_error.text);
 	link_reset(c->link);
 }
 
@@ -534,7 +534,9 @@ int64_t fxp_client_waits_since_ms(const struct fxp_client *c)
 			const struct fxr *r =
 			    list_entry(lane->in_flight.next, const struct fxr, entry);
 
-			since_ms = r->sent_ms < since_ms ? r->sent_ms : since_ms;
+			int64_t from_ms = r->lost_count ? r->since_ms : r->sent_ms;
+
+			since_ms = from_ms < since_ms ? from_ms : since_ms;
 		}
 	}
 	return since_ms == INT64_MAX ? -1 : since_ms;

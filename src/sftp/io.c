@@ -151,8 +151,9 @@ static bool io_send(struct fxp_io *io)
 {
 	struct fxp_client *c = &io->file->fb->client;
 	size_t left = io->len - (io->write ? 0 : io->done_len);
-	struct fxr_args args = {.handle = io->handle, .off = io->off};
+	struct fxr_args args = {.off = io->off};
 
+	args.handle = fxp_stripes_live(io->file, io->handle);
 	if (io->write) {
 		args.len = left;
 		args.body = io->block;
@@ -166,11 +167,24 @@ static bool io_send(struct fxp_io *io)
 				 io->write ? write_done : read_done, io) != NULL;
 }
 
+/* The lane is chosen as late as possible: more may have opened while it waited. */
+static void choose_lane(struct fxp_io *io)
+{
+	struct fxp_handle *h;
+
+	if (!io->write || (io->file->flags & BE_APPEND))
+		return;
+	h = fxp_stripes_next(io->file);
+	if (h != io->handle && fxp_order_move(&io->order, h))
+		io->handle = h;
+}
+
 static void io_go(struct fxp_io *io)
 {
 	struct fxp_status status;
 
 	list_del(&io->queue);
+	choose_lane(io);
 	if (io_send(io)) {
 		fxp_order_sent(&io->order);
 		return;
@@ -276,7 +290,7 @@ int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *b
 		return -ENOMEM;
 	io->write = true;
 	io->file = f;
-	io->handle = append ? &f->handle : fxp_stripes_next(f);
+	io->handle = &f->handle;
 	io->off = append ? f->node->sent_end : off;
 	io->len = len;
 	io->block = data_ref(block);

@@ -74,6 +74,8 @@ static void on_up(void *ctx)
 	err = lane_open(c, LANE_META);
 	if (err)
 		fxp_client_break(c, LINK_FAIL_NETWORK, "cannot open a channel: %s", strerror(-err));
+	else
+		fxp_client_want_lanes(c, LANE_BULK, 1); /* ready when the first file is opened */
 }
 
 static void on_down(void *ctx, const struct link_error *error)

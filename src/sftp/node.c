@@ -78,6 +78,8 @@ void fxp_node_write_done(struct fxp_node *n, bool ok, uint64_t off, uint64_t len
 	n->write_count--;
 	if (ok && off + len > n->acked_end)
 		n->acked_end = off + len;
+	if (ok && off + len > n->written_end)
+		n->written_end = off + len;
 }
 
 bool fxp_node_same(const struct fxp_node *n, const struct be_attr *now)

@@ -74,7 +74,7 @@ uint32_t fxp_file_pflags(const struct be_file *f)
 
 int fxp_file_where(const struct be_file *f, char *path, size_t size)
 {
-	if (f->where && !f->closed)
+	if (f->where && f->owner && !f->closed)
 		return f->where(f->owner, path, size);
 	if (strlen(f->path) >= size)
 		return -ESTALE;
@@ -88,6 +88,8 @@ static void open_finish(struct open_op *op)
 	bool ok = op->status.st.code == BE_OK;
 
 	fxp_order_done(&op->order);
+	if (ok && (op->flags & BE_CREAT))
+		fxp_made_add(op->fb, op->path);
 	if (ok && op->attr_ok) {
 		fxp_node_seen(f->node, &op->attr);
 		if ((op->flags & BE_EXCL) && (op->attr.valid & BE_ATTR_OWNER)) {
@@ -298,7 +300,7 @@ static void remember_path(struct be_file *f)
 	char path[8192];
 	char *copy;
 
-	if (f->io_count && f->where && f->where(f->owner, path, sizeof(path)) == 0) {
+	if (f->io_count && f->where && f->owner && f->where(f->owner, path, sizeof(path)) == 0) {
 		copy = strdup(path);
 		if (copy) {
 			free(f->path);

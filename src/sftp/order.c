@@ -39,16 +39,22 @@ static bool names_conflict(const struct fxp_order_op *a, const struct fxp_order_
 	return a->path2 && b->path2 && related(a->path2, b->path2);
 }
 
+/* The two may not change places. */
+static bool dependent(const struct fxp_order_op *a, const struct fxp_order_op *b)
+{
+	if (!a->change && !b->change)
+		return false;
+	if (a->path)
+		return names_conflict(a, b);
+	return a->start < b->end && b->start < a->end;
+}
+
 static bool conflict(const struct fxp_order_op *earlier, const struct fxp_order_op *later)
 {
-	if (!earlier->change && !later->change)
-		return false;
 	if (earlier->state == FXP_ORDER_SENT && earlier->stream &&
 	    earlier->stream == later->stream)
 		return false;
-	if (earlier->path)
-		return names_conflict(earlier, later);
-	return earlier->start < later->end && later->start < earlier->end;
+	return dependent(earlier, later);
 }
 
 static bool must_wait(const struct fxp_order *o, const struct fxp_order_op *op)
@@ -107,6 +113,17 @@ static void scan(struct fxp_order *o)
 		}
 	} while (o->scan_again && o->waiting_count);
 	o->scanning = false;
+}
+
+bool fxp_order_move(struct fxp_order_op *op, const void *stream)
+{
+	const struct fxp_order *o = op->order;
+
+	for (const struct list *e = o->ops.next; e != &op->entry; e = e->next)
+		if (dependent(list_entry(e, const struct fxp_order_op, entry), op))
+			return false;
+	op->stream = stream;
+	return true;
 }
 
 void fxp_order_sent(struct fxp_order_op *op)

@@ -15,6 +15,8 @@ struct fxp_recover {
 	uint64_t run;	    /* counts recoveries, to know stale callbacks */
 	bool active;
 	struct fxp_settle *settle; /* the lost request being looked into */
+	bool renaming;		   /* first part: paths, as far as renames go */
+	uint64_t rename_seq;	   /* of the last rename that was lost */
 };
 
 struct reopen_op {
@@ -25,6 +27,7 @@ struct reopen_op {
 };
 
 static void settle_next(struct fxp_backend *fb);
+static void reopen_all(struct fxp_backend *fb);
 
 int fxp_recover_create(struct fxp_backend *fb)
 {
@@ -149,12 +152,10 @@ static bool in_use(const struct be_file *f)
 	return f->handle.len && !f->stale && (!f->closed || f->io_count);
 }
 
-void fxp_recover_start(struct fxp_backend *fb)
+static void reopen_all(struct fxp_backend *fb)
 {
 	struct fxp_recover *rc = fb->recover;
 
-	rc->active = true;
-	rc->run++;
 	rc->reopening = 1; /* held until all are on their way */
 	list_for_each_safe(e, next, &fb->files)
 	{
@@ -167,12 +168,85 @@ void fxp_recover_start(struct fxp_backend *fb)
 		settle_next(fb);
 }
 
-/* What cannot simply be sent again. */
-static bool must_look(const struct fxr *r)
+static bool is_rename(const struct fxr *r)
 {
+	return r->kind == FXR_RENAME || r->kind == FXR_POSIX_RENAME;
+}
+
+/*
+ * Files are opened again by their paths, so a rename whose outcome is not known comes first, and
+ * with it what was sent by path before it.
+ */
+void fxp_recover_start(struct fxp_backend *fb)
+{
+	struct fxp_recover *rc = fb->recover;
+
+	rc->active = true;
+	rc->run++;
+	rc->renaming = false;
+	list_for_each(e, &fb->client.lost)
+	{
+		const struct fxr *r = list_entry(e, const struct fxr, entry);
+
+		if (is_rename(r)) {
+			rc->renaming = true;
+			rc->rename_seq = r->seq;
+		}
+	}
+	if (rc->renaming)
+		settle_next(fb);
+	else
+		reopen_all(fb);
+}
+
+/* What cannot simply be sent again. */
+static bool must_look(struct fxp_backend *fb, const struct fxr *r)
+{
+	if (r->kind == FXR_WRITE)
+		return fxp_append_file(fb, r) != NULL;
 	if (r->kind == FXR_OPEN)
 		return (r->args.pflags & FXF_EXCL) != 0;
 	return fxr_table[r->kind].settle == FXR_SETTLE_LOOK;
+}
+
+/* The next lost request of this part of the recovery, or NULL. */
+static struct fxr *next_lost(struct fxp_backend *fb)
+{
+	const struct fxp_recover *rc = fb->recover;
+
+	list_for_each(e, &fb->client.lost)
+	{
+		struct fxr *r = list_entry(e, struct fxr, entry);
+
+		if (!rc->renaming || (r->seq <= rc->rename_seq && !r->args.handle))
+			return r;
+	}
+	return NULL;
+}
+
+/* Every reply to what was sent by path has come: their callers know the paths of today. */
+static void renames_done(void *arg, const struct fxr_answer *answer)
+{
+	struct fxp_backend *fb = arg;
+
+	if (!answer->lost && fb->recover->active && !fb->client.broken)
+		reopen_all(fb);
+}
+
+static void end_of_part(struct fxp_backend *fb)
+{
+	struct fxp_recover *rc = fb->recover;
+	struct fxr_args args = {.path = "."};
+
+	if (!rc->renaming) {
+		rc->active = false;
+		fxp_session_recovered(fb);
+		return;
+	}
+	rc->renaming = false;
+	/* The first lane is answered in order; this reply is the last of them. */
+	if (!fxp_client_submit_setup(&fb->client, FXR_REALPATH, &args, renames_done, fb))
+		fxp_client_break(&fb->client, LINK_FAIL_NETWORK, "out of memory");
 }
 
 static void settle_next(struct fxp_backend *fb)
@@ -184,13 +258,11 @@ static void settle_next(struct fxp_backend *fb)
 	rc->settle = NULL;
 	if (fb->client.broken)
 		return;
-	while (rc->active && (r = fxp_client_first_lost(&fb->client)) != NULL) {
-		if (must_look(r) && fxp_settle_start(fb, r, &rc->settle, settle_next) == 0)
+	while (rc->active && (r = next_lost(fb)) != NULL) {
+		if (must_look(fb, r) && fxp_settle_start(fb, r, &rc->settle, settle_next) == 0)
 			return;
 		fxp_client_resend(&fb->client, r);
 	}
-	if (!rc->active)
-		return;
-	rc->active = false;
-	fxp_session_recovered(fb);
+	if (rc->active)
+		end_of_part(fb);
 }

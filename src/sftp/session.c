@@ -172,7 +172,6 @@ static void first_seen(struct fxp_backend *fb)
 	s->root_fsid = s->fsid;
 	s->root_fsid_known = s->fsid_known;
 	work(fb);
-	fxp_client_want_lanes(&fb->client, LANE_BULK, 1);
 	report(fb, NULL);
 }
 
@@ -202,13 +201,11 @@ static void again_seen(struct fxp_backend *fb)
 				 s->root);
 		return;
 	}
-	s->waiting_lanes = true;
-	fxp_client_want_lanes(c, LANE_BULK, 1);
-	/* Files are opened again where they will be used; without further lanes, at once. */
-	if (c->lane_count < 2) {
-		s->waiting_lanes = false;
+	/* Files are opened again where they will be used: once a bulk lane is up, or refused. */
+	s->waiting_lanes =
+	    c->lane_count > 1 && fxp_client_lane_count(c, LANE_BULK) == 0;
+	if (!s->waiting_lanes)
 		fxp_recover_start(fb);
-	}
 }
 
 static void root_answered(struct fxp_backend *fb)

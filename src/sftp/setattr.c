@@ -14,6 +14,8 @@
 
 #include "sftp/engine.h"
 
+#define TRY_COUNT_MAX 5u /* connections that may break under one step */
+
 struct setattr_op {
 	struct fxp_order_op order;
 	struct fxp_backend *fb;
@@ -21,6 +23,7 @@ struct setattr_op {
 	bool link;
 	struct fxp_node *node; /* of the file, also when it is changed by its path; may be NULL */
 	uint32_t step; /* the bit being changed; 0: none */
+	unsigned try_count;
 	uint32_t todo; /* bits still to do, without `step` */
 	bool plain;    /* this step by SETSTAT */
 	struct be_attr want;
@@ -93,7 +96,11 @@ static void setattr_answered(struct setattr_op *op)
 {
 	if (--op->pending)
 		return;
-	if (try_plain(op)) {
+	if (op->status.st.code == BE_STALE && !op->file && op->step == BE_ATTR_SIZE &&
+	    ++op->try_count < TRY_COUNT_MAX) {
+		/* The handle of this step died with its connection. */
+		op->todo |= op->step;
+	} else if (try_plain(op)) {
 		op->plain = true;
 		op->todo |= op->step;
 	} else if (op->status.st.code != BE_OK) {

@@ -62,7 +62,7 @@ static void settle_as_done(struct fxp_settle *s)
 	struct fxr_answer answer = {0};
 
 	log_info(LOG_SFTP, "%s \"%s\" had been done", fxr_table[s->request->kind].name,
-		 s->request->args.path);
+		 s->request->args.path ? s->request->args.path : "");
 	fxp_status_set(&answer.status, BE_OK, 0, "");
 	fxp_client_settle(&s->fb->client, s->request, &answer);
 	settle_over(s);
@@ -98,6 +98,8 @@ static bool is_ours(const struct fxp_settle *s, uint32_t type)
 	const struct be_attr *a = &s->first, *asked = &s->request->args.attr;
 	int64_t sent_s = s->request->sent_wall_ms / 1000;
 
+	if (fxp_made_has(s->fb, s->request->args.path))
+		return false;
 	if (s->first_status.st.code != BE_OK || !(a->valid & BE_ATTR_MODE) ||
 	    (a->mode & S_IFMT) != type)
 		return false;
@@ -244,6 +246,31 @@ static void target_looked(void *arg, const struct fxr_answer *answer)
 		settle_decide(s);
 }
 
+static void append_looked(void *arg, bool lost, bool found)
+{
+	struct fxp_settle *s = arg;
+	struct fxr_answer answer = {.lost = lost};
+
+	if (answered(s, &answer))
+		return;
+	if (found)
+		settle_as_done(s);
+	else
+		settle_again(s);
+}
+
+static bool look_append(struct fxp_settle *s)
+{
+	struct fxr *r = s->request;
+	struct be_file *f = fxp_append_file(s->fb, r);
+
+	if (!f || !fxp_append_start(s->fb, f, r->args.body, r->args.body_off,
+				    (size_t)r->args.len, append_looked, s))
+		return false;
+	s->pending++;
+	return true;
+}
+
 static bool look(struct fxp_settle *s, enum fxr_kind kind, const char *path, fxr_done_fn *done)
 {
 	struct fxr_args args = {.path = path};
@@ -267,6 +294,9 @@ int fxp_settle_start(struct fxp_backend *fb, struct fxr *r, struct fxp_settle **
 	s->next = next;
 	*out = s;
 	switch (r->kind) {
+	case FXR_WRITE:
+		ok = look_append(s);
+		break;
 	case FXR_SYMLINK:
 		ok = look(s, FXR_READLINK, r->args.path2, target_looked);
 		break;

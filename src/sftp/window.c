@@ -28,6 +28,13 @@ void fxp_window_reset(struct fxp_window *w)
 	w->full_rate = 0;
 }
 
+void fxp_window_grow(struct fxp_window *w)
+{
+	w->full = false;
+	w->flat_count = 0;
+	w->full_rate = w->rate;
+}
+
 void fxp_window_raise(struct fxp_window *w, size_t len)
 {
 	if (!w->full && w->window_len < len)

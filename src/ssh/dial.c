@@ -35,7 +35,8 @@ struct lookup {
 	char port[8];
 	struct addrinfo hints;
 	int done_fd;
-	int rc; /* of getaddrinfo(), valid when done_fd is readable, as are the next two */
+	atomic_bool done; /* set before done_fd becomes readable */
+	int rc;		  /* of getaddrinfo(), valid when done, as are the next two */
 	int sys_errno;
 	struct addrinfo *result;
 };
@@ -57,6 +58,7 @@ static void *lookup_main(void *arg)
 
 	lk->rc = getaddrinfo(lk->host, lk->port, &lk->hints, &lk->result);
 	lk->sys_errno = errno;
+	atomic_store(&lk->done, true);
 	if (write(lk->done_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
 		log_debug(LOG_SSH, "eventfd: %s", strerror(errno));
 	lookup_unref(lk);
@@ -126,7 +128,7 @@ static int lookup(struct conn *c, const struct dial *d, int64_t deadline_ms, str
 	}
 	if (rc < 0)
 		goto unref;
-	if (lk->rc) {
+	if (atomic_load(&lk->done) && lk->rc) {
 		conn_error(err, LINK_FAIL_NETWORK, "cannot find host '%s': %s", d->host,
 			   lk->rc == EAI_SYSTEM ? strerror(lk->sys_errno) : gai_strerror(lk->rc));
 		rc = -ENOENT;

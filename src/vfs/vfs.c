@@ -118,7 +118,8 @@ static void answer_early(struct op *op, int err)
 static void look_for_overdue(void *arg)
 {
 	struct vfs *v = arg;
-	int64_t since_ms = v->ops->info(v->be)->silent_since_ms;
+	const struct be_info *info = v->ops->info(v->be);
+	int64_t since_ms = info->silent_since_ms;
 	int64_t now_ms = v->clock->now_ms;
 
 	timer_set(v->clock, &v->soft_timer, now_ms + SOFT_LOOK_MS);
@@ -127,7 +128,8 @@ static void look_for_overdue(void *arg)
 	list_for_each_safe(e, tmp, &v->ops_list) {
 		struct op *op = list_entry(e, struct op, entry);
 
-		if (now_ms - op->since_ms >= v->cfg.soft_ms)
+		/* A lost server is known to be gone; a silent one may still answer the newer requests. */
+		if (!info->connected || now_ms - op->since_ms >= v->cfg.soft_ms)
 			answer_early(op, EIO);
 	}
 }

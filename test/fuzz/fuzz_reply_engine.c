@@ -110,8 +110,9 @@ static void op_dispatch(struct link *l)
 		ev->up(l->events_ctx);
 	}
 	while (w.opening_count) {
-		uint32_t lane = w.opening[--w.opening_count];
+		uint32_t lane = w.opening[0];
 
+		memmove(w.opening, w.opening + 1, --w.opening_count * sizeof(lane));
 		ev->lane_open(l->events_ctx, lane, NULL);
 	}
 }

@@ -1,0 +1,81 @@
+"""The files that are moved: the same ones in every run (fixed seeds)."""
+
+import random
+import shutil
+from pathlib import Path
+
+MIB = 1 << 20
+BIG_LEN = 256 * MIB
+READERS = 8
+TREE_FILES, TREE_LEN = 2000, 33_000_000  # below 1 + 10 + 100 directories
+PART_FILES, PART_LEN, PARTS = 400, 7_000_000, 20
+NEW_FILES, NEW_PARTS = 200, 10
+COLD_FILES = 200
+
+
+def random_file(path, length, seed):
+    rng = random.Random(seed)
+    with open(path, "wb") as out:
+        while length:
+            piece = min(length, 16 * MIB)
+            out.write(rng.randbytes(piece))
+            length -= piece
+
+
+def sizes(rng, count, total):
+    """As in source trees: many small files, a few large ones."""
+    weights = [rng.lognormvariate(0, 1.3) for _ in range(count)]
+    return [max(1, int(total * w / sum(weights))) for w in weights]
+
+
+def fill(places, count, total, seed):
+    rng = random.Random(seed)
+    for i, length in enumerate(sizes(rng, count, total)):
+        (places[i % len(places)] / f"file{i:04}.c").write_bytes(rng.randbytes(length))
+
+
+def make_tree(top):
+    places = [top]
+    for i in range(10):
+        places.append(top / f"dir{i}")
+        places += [top / f"dir{i}" / f"sub{j}" for j in range(10)]
+    for place in places:
+        place.mkdir()
+    fill(places[1:], TREE_FILES, TREE_LEN, 11)
+
+
+def make_parts(top, parts, count, total, seed):
+    places = [top / f"part{i:02}" for i in range(parts)]
+    for place in places:
+        place.mkdir(parents=True)
+    fill(places, count, total, seed)
+
+
+class Data:
+    """`remote` is what is mounted, `local` what is copied in; both on this machine."""
+
+    def __init__(self, directory):
+        self.remote = Path(directory) / "remote"
+        self.local = Path(directory) / "local"
+        self.scratch = Path(directory) / "scratch"  # what a tool brings in goes here
+        for path in (self.remote, self.local, self.scratch):
+            path.mkdir()
+        for i in range(2):
+            random_file(self.remote / f"big{i}", BIG_LEN, i)
+        for i in range(READERS):
+            random_file(self.remote / f"reader{i}", BIG_LEN // READERS, 100 + i)
+        random_file(self.local / "big", BIG_LEN, 2)
+        make_tree(self.remote / "tree")
+        make_parts(self.remote / "small", PARTS, PART_FILES, PART_LEN, 12)
+        make_parts(self.local / "new", NEW_PARTS, NEW_FILES, PART_LEN // 2, 13)
+        (self.remote / "cold").mkdir()
+        for i in range(COLD_FILES):
+            (self.remote / "cold" / f"f{i}").write_bytes(b"x")
+
+    def clean(self):
+        """Away with what a run has made, on both sides."""
+        for path in [*self.scratch.iterdir(), *self.remote.glob("new*")]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
