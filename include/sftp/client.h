@@ -53,19 +53,19 @@ typedef void fxr_done_fn(void *arg, const struct fxr_answer *answer);
 
 /* A request. */
 struct fxr {
-	struct list entry;	 /* lane->in_flight, or waiting, lost or deferred of the client */
-	struct hash_node by_id;	 /* while in flight */
+	struct list entry;      /* lane->in_flight, or waiting, lost or deferred of the client */
+	struct hash_node by_id; /* while in flight */
 	uint32_t id;
 	enum fxr_kind kind;
-	bool setup;	      /* part of connecting: not kept when the connection breaks */
-	uint64_t seq;	      /* order of submission */
-	uint32_t lane_wanted; /* 0: any of its class */
+	bool setup;            /* part of connecting: not kept when the connection breaks */
+	uint64_t seq;          /* order of submission */
+	uint32_t lane_wanted;  /* 0: any of its class */
 	struct fxp_lane *lane; /* while in flight */
 	struct fxr_args args;
 	int64_t since_ms; /* submitted */
 	int64_t sent_ms;
 	int64_t sent_wall_ms; /* of the first time */
-	unsigned lost_count; /* connections that broke under it */
+	unsigned lost_count;  /* connections that broke under it */
 	struct fxp_window_sample sample;
 	fxr_done_fn *done; /* NULL: nobody waits any more */
 	void *arg;
@@ -92,16 +92,16 @@ struct fxp_client {
 	void *events_ctx;
 
 	enum fxp_client_state state;
-	uint64_t epoch; /* of the present connection, counts from 1 */
-	bool broken;	/* reset was asked for; `down` is to follow */
-	bool failing;	/* inside fxp_client_fail_all() */
+	uint64_t epoch;              /* of the present connection, counts from 1 */
+	bool broken;                 /* reset was asked for; `down` is to follow */
+	bool failing;                /* inside fxp_client_fail_all() */
 	struct link_error own_error; /* why we broke it; fail is NONE otherwise */
 
 	struct list lanes;
 	struct fxp_lane *meta; /* NULL while not up */
 	unsigned lane_count;
 	uint32_t lane_next_id;
-	uint32_t lane_turn; /* for taking turns among lanes of a class */
+	uint32_t lane_turn;             /* for taking turns among lanes of a class */
 	bool refused[LANE_CLASS_COUNT]; /* on this connection */
 
 	struct hash by_id;
@@ -125,7 +125,7 @@ struct fxp_client {
 
 /* Return: 0 or -ENOMEM. Sets the link's events. */
 int fxp_client_init(struct fxp_client *c, struct link *link, const struct fxp_config *cfg,
-		    struct clock *clock, const struct fxp_client_events *events, void *ctx);
+                    struct clock *clock, const struct fxp_client_events *events, void *ctx);
 
 /* Fails everything, forgets lanes. The link is the caller's. */
 void fxp_client_finish(struct fxp_client *c);
@@ -151,11 +151,11 @@ void fxp_client_break(struct fxp_client *c, enum link_fail fail, const char *fmt
  * Return: the request, NULL when out of memory (`done` never runs).
  */
 struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t lane,
-			      const struct fxr_args *args, fxr_done_fn *done, void *arg);
+                              const struct fxr_args *args, fxr_done_fn *done, void *arg);
 
 /* The same for a request that is part of setting up the connection. */
 struct fxr *fxp_client_submit_setup(struct fxp_client *c, enum fxr_kind kind,
-				    const struct fxr_args *args, fxr_done_fn *done, void *arg);
+                                    const struct fxr_args *args, fxr_done_fn *done, void *arg);
 
 /* `done` will not run. What the server still answers is swallowed, a late handle closed. */
 void fxp_client_abandon(struct fxp_client *c, struct fxr *r);
@@ -186,7 +186,7 @@ int64_t fxp_client_waits_since_ms(const struct fxp_client *c);
 /* For lane.c. */
 extern const struct link_events fxp_lane_link_events;
 void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data *packet,
-		       size_t len);
+                       size_t len);
 void fxp_client_lose(struct fxp_client *c);
 
 /* For client.c: the lane a request goes to now, NULL when there is none. */

@@ -28,29 +28,29 @@ struct fxp_node {
 	struct fxp_order order; /* of I/O on it */
 
 	/* To know it again on a new connection. */
-	struct be_attr known;	/* as the server last showed it */
-	bool dirty;		/* written since */
-	unsigned write_count;	/* WRITEs and copies in flight */
-	unsigned change_count;	/* attribute changes in flight */
-	uint64_t acked_end;	/* behind the last byte whose WRITE was acknowledged */
-	uint64_t sent_end;	/* behind the last byte sent */
-	uint64_t written_end;	/* behind the last byte of ours that was acknowledged; 0: none */
+	struct be_attr known;  /* as the server last showed it */
+	bool dirty;            /* written since */
+	unsigned write_count;  /* WRITEs and copies in flight */
+	unsigned change_count; /* attribute changes in flight */
+	uint64_t acked_end;    /* behind the last byte whose WRITE was acknowledged */
+	uint64_t sent_end;     /* behind the last byte sent */
+	uint64_t written_end;  /* behind the last byte of ours that was acknowledged; 0: none */
 };
 
 struct be_file {
 	struct list entry; /* fb->files */
 	struct fxp_backend *fb;
-	unsigned refs;	     /* the vfs's, and one for each operation */
-	unsigned io_count;   /* operations that need the handle, CLOSE apart */
+	unsigned refs;     /* the vfs's, and one for each operation */
+	unsigned io_count; /* operations that need the handle, CLOSE apart */
 	struct fxp_node *node;
 	be_where_fn *where;
 	void *owner;
 	uint32_t flags; /* enum be_open_flags without CREAT, TRUNC, EXCL */
-	bool closed;	/* by the vfs */
-	bool stale;	/* could not be opened again */
-	char *path;	/* as it was opened, or at close */
+	bool closed;    /* by the vfs */
+	bool stale;     /* could not be opened again */
+	char *path;     /* as it was opened, or at close */
 	struct fxp_handle handle;
-	struct fxp_handle near; /* for copy-data: on the lane of the other file; len 0: none */
+	struct fxp_handle near;      /* for copy-data: on the lane of the other file; len 0: none */
 	struct fxp_stripes *stripes; /* NULL: one handle */
 };
 
@@ -106,7 +106,7 @@ bool fxp_node_same(const struct fxp_node *n, const struct be_attr *now);
 
 /* open.c */
 int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
-	     be_where_fn *where, void *owner, be_open_fn *done, void *arg);
+             be_where_fn *where, void *owner, be_open_fn *done, void *arg);
 void fxp_close(struct backend *b, struct be_file *f);
 void fxp_file_node(struct backend *b, struct be_file *f, uint64_t node, void *owner);
 void fxp_file_ref(struct be_file *f);
@@ -119,9 +119,9 @@ int fxp_file_where(const struct be_file *f, char *path, size_t size);
 
 /* io.c */
 int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
-	     void *arg);
+             void *arg);
 int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
-	      size_t block_off, size_t len, be_status_fn *done, void *arg);
+              size_t block_off, size_t len, be_status_fn *done, void *arg);
 
 /* Sends what waits for the window as far as there is room. */
 void fxp_io_pump(struct fxp_backend *fb);
@@ -132,13 +132,13 @@ int fxp_fsync(struct backend *b, struct be_file *f, be_status_fn *done, void *ar
 
 /* copy.c */
 int fxp_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-	     uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
+             uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
 
 /* setattr.c */
 int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
-		be_attr_fn *done, void *arg);
-int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want,
-		 be_attr_fn *done, void *arg);
+                be_attr_fn *done, void *arg);
+int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want, be_attr_fn *done,
+                 void *arg);
 
 /* look.c */
 int fxp_stat(struct backend *b, const char *path, bool follow, be_attr_fn *done, void *arg);
@@ -148,26 +148,26 @@ int fxp_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *
 /* change.c */
 int fxp_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg);
 int fxp_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
-		void *arg);
+                void *arg);
 int fxp_link(struct backend *b, const char *from, const char *to, be_attr_fn *done, void *arg);
 int fxp_rmdir(struct backend *b, const char *path, be_status_fn *done, void *arg);
 int fxp_remove(struct backend *b, const char *path, be_status_fn *done, void *arg);
 
 /* rename.c */
 int fxp_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
-	       be_status_fn *done, void *arg);
+               be_status_fn *done, void *arg);
 
 /* list.c */
 int fxp_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
-	     void *arg, struct be_list **out);
+             void *arg, struct be_list **out);
 void fxp_list_cancel(struct backend *b, struct be_list *l);
 void fxp_list_pause(struct backend *b, struct be_list *l, bool paused);
 
 /* session.c */
 int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root,
-		       fxp_started_fn *started, void *arg);
+                       fxp_started_fn *started, void *arg);
 void fxp_session_destroy(struct fxp_backend *fb);
-void fxp_session_connect(struct fxp_backend *fb); /* now, if there is no connection */
+void fxp_session_connect(struct fxp_backend *fb);   /* now, if there is no connection */
 void fxp_session_recovered(struct fxp_backend *fb); /* from recover.c: go on */
 bool fxp_session_needs_attention(const struct fxp_backend *fb);
 extern const struct fxp_client_events fxp_session_events;
@@ -176,15 +176,15 @@ extern const struct fxp_client_events fxp_session_events;
 int fxp_recover_create(struct fxp_backend *fb);
 void fxp_recover_destroy(struct fxp_backend *fb);
 void fxp_recover_start(struct fxp_backend *fb);
-void fxp_recover_stop(struct fxp_backend *fb); /* the connection broke again */
+void fxp_recover_stop(struct fxp_backend *fb);   /* the connection broke again */
 void fxp_recover_forget(struct fxp_backend *fb); /* the lost requests are being answered */
 
 /* settle_append.c: looks for the bytes of a lost WRITE at the end of a file. */
 struct fxp_append;
 typedef void fxp_append_fn(void *arg, bool lost, bool found);
 struct fxp_append *fxp_append_start(struct fxp_backend *fb, struct be_file *f, struct data *body,
-				    size_t body_off, size_t body_len, fxp_append_fn *done,
-				    void *arg); /* NULL: out of memory */
+                                    size_t body_off, size_t body_len, fxp_append_fn *done,
+                                    void *arg); /* NULL: out of memory */
 
 /* The open file that a lost request writes to with O_APPEND, or NULL. */
 struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r);
@@ -197,7 +197,7 @@ bool fxp_made_has(const struct fxp_backend *fb, const char *path);
 /* settle.c: finds out about the oldest lost request; `next` runs when it is dealt with. */
 struct fxp_settle;
 int fxp_settle_start(struct fxp_backend *fb, struct fxr *r, struct fxp_settle **out,
-		     void (*next)(struct fxp_backend *fb));
+                     void (*next)(struct fxp_backend *fb));
 void fxp_settle_stop(struct fxp_settle *s);
 void fxp_settle_forget(struct fxp_settle *s); /* the request is answered otherwise */
 

@@ -41,12 +41,12 @@ struct fxp_order_op {
 	struct list entry;
 	struct fxp_order *order;
 	enum fxp_order_state state;
-	bool change;	    /* false: only looks, does not conflict with other looks */
+	bool change;        /* false: only looks, does not conflict with other looks */
 	const void *stream; /* NULL: takes several steps, in order with nothing */
 	const char *path;   /* names: NULL for ranges */
 	const char *path2;  /* names: NULL when there is one only */
-	uint64_t start;	    /* ranges: first byte */
-	uint64_t end;	    /* ranges: behind the last byte */
+	uint64_t start;     /* ranges: first byte */
+	uint64_t end;       /* ranges: behind the last byte */
 	fxp_order_ready_fn *ready;
 };
 

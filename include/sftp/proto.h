@@ -80,8 +80,8 @@ enum fxf_flag {
 };
 
 /* Which attributes follow: filexfer-02 section 5. */
-#define FX_ATTR_SIZE	    0x00000001u
-#define FX_ATTR_UIDGID	    0x00000002u
+#define FX_ATTR_SIZE        0x00000001u
+#define FX_ATTR_UIDGID      0x00000002u
 #define FX_ATTR_PERMISSIONS 0x00000004u
 #define FX_ATTR_ACMODTIME   0x00000008u
 #define FX_ATTR_EXTENDED    0x80000000u
@@ -89,12 +89,12 @@ enum fxf_flag {
 /* f_flag of statvfs@openssh.com: PROTOCOL 4.4. */
 #define FX_STATVFS_RDONLY 0x1u
 
-#define FXP_HANDLE_LEN_MAX    256u /* bytes, filexfer-02 section 6.2 */
-#define FXP_LEN_SAFE	      32768u /* data bytes every server takes, filexfer-02 section 3 */
+#define FXP_HANDLE_LEN_MAX    256u   /* bytes, filexfer-02 section 6.2 */
+#define FXP_LEN_SAFE          32768u /* data bytes every server takes, filexfer-02 section 3 */
 #define FXP_PACKET_LEN_SAFE   34000u /* whole packet every server takes, filexfer-02 section 3 */
 #define FXP_PACKET_LEN_MAX    (1024u * 1024u + 4096u) /* our cap on what comes in */
 #define FXP_NAME_LEN_MAX      65536u /* bytes of one file name or link target we accept */
-#define FXP_STATUS_TEXT_MAX   255u /* bytes of a server's message that we keep */
-#define FXP_ATTR_EXTENDED_MAX 64u /* extended pairs in one ATTRS */
+#define FXP_STATUS_TEXT_MAX   255u   /* bytes of a server's message that we keep */
+#define FXP_ATTR_EXTENDED_MAX 64u    /* extended pairs in one ATTRS */
 
 #endif

@@ -60,9 +60,9 @@ enum fxr_barrier {
 
 /* When its reply is lost with the connection. */
 enum fxr_settle {
-	FXR_RESEND, /* doing it twice is the same as doing it once */
+	FXR_RESEND,      /* doing it twice is the same as doing it once */
 	FXR_SETTLE_LOOK, /* its effect is looked for before it is sent again */
-	FXR_DROP,   /* it died with its connection; its caller starts over */
+	FXR_DROP,        /* it died with its connection; its caller starts over */
 };
 
 enum fxr_reply {
@@ -118,7 +118,7 @@ struct fxr_args {
  * would be longer than packet_len_max.
  */
 int fxr_encode(enum fxr_kind kind, const struct fxr_args *args, uint32_t id, bool symlink_swapped,
-	       size_t packet_len_max, struct data **head, size_t *head_len);
+               size_t packet_len_max, struct data **head, size_t *head_len);
 
 /* A status that owns its text. */
 struct fxp_status {
@@ -131,11 +131,11 @@ void fxp_status_set(struct fxp_status *to, enum be_code code, int err, const cha
 
 /* Spec: filexfer-02 section 7. `eof_ok`: EOF is an outcome of this request. */
 void fxp_status_from_fx(struct fxp_status *to, uint32_t code, bool eof_ok, const void *text,
-			size_t text_len);
+                        size_t text_len);
 
 struct fxr_answer {
 	struct fxp_status status;
-	bool lost; /* no reply: the connection went, or we gave up; status is BE_LOST */
+	bool lost;     /* no reply: the connection went, or we gave up; status is BE_LOST */
 	uint32_t lane; /* it came on */
 	struct {
 		const uint8_t *bytes;
@@ -167,7 +167,7 @@ struct fxr_answer {
  * Return: 0; -EPROTO when malformed (in->field says where); -ENOMEM.
  */
 int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, struct fxp_in *in,
-	       struct data *packet, struct fxr_answer *answer);
+               struct data *packet, struct fxr_answer *answer);
 void fxr_answer_finish(struct fxr_answer *answer);
 
 #endif

@@ -12,24 +12,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FXP_WINDOW_RATE_SLOTS 8u
+#define FXP_WINDOW_RATE_SLOTS 4u
 
 struct fxp_window {
 	size_t window_len;
 	size_t in_flight_len;
 	unsigned in_flight_count;
 	uint64_t delivered_len; /* since the connection came up */
-	int64_t delivered_ms;	/* of the last delivery */
-	int64_t rtt_min_ms;	/* -1: not measured */
+	int64_t delivered_ms;   /* of the last delivery */
+	int64_t rtt_min_ms;     /* -1: not measured */
 	int64_t rtt_min_at_ms;
-	uint64_t rate; /* bytes per second: the best of the last rounds */
+	unsigned drain_rounds; /* left with half the window, to see the round trip without queue */
+	int64_t rtt_drain_ms;  /* the least seen meanwhile; -1: none */
+	uint64_t rate;         /* bytes per second: the best of the last rounds */
 	uint64_t rates[FXP_WINDOW_RATE_SLOTS]; /* best of each of the last rounds */
 	unsigned round;
 	uint64_t round_end_len; /* delivered_len that ends the round */
-	uint64_t full_rate;	/* the rate when growth was last seen */
-	unsigned flat_count;	/* rounds without growth */
-	bool full;		/* growth is over: follow rate times round trip */
-	bool limited;		/* this round wanted to send more than the window let */
+	uint64_t full_rate;     /* the rate when growth was last seen */
+	unsigned flat_count;    /* rounds without growth */
+	bool full;              /* growth is over: follow rate times round trip */
+	bool limited;           /* this round wanted to send more than the window let */
 };
 
 /* What a request notes when it is sent, for the rate when it is answered. */
@@ -56,8 +58,7 @@ void fxp_window_raise(struct fxp_window *w, size_t len);
 /* Return: true when a request of `len` bytes may go. Two always may. */
 bool fxp_window_room(struct fxp_window *w, size_t len);
 
-void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len,
-		     int64_t now_ms);
+void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms);
 
 /* `delivered_len`: the payload that arrived; less than sent for a short read or an error. */
 void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t now_ms);

@@ -95,8 +95,8 @@ static void backend_free(struct fxp_backend *fb)
 }
 
 struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_config *cfg,
-				       struct clock *clock, struct budget *budget, const char *root,
-				       bool check_root, fxp_started_fn *started, void *arg)
+                                       struct clock *clock, struct budget *budget, const char *root,
+                                       bool check_root, fxp_started_fn *started, void *arg)
 {
 	struct fxp_backend *fb = calloc(1, sizeof(*fb));
 

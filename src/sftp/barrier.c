@@ -59,7 +59,7 @@ static void barrier_ready(struct fxp_order_op *order)
 }
 
 static int barrier_start(struct be_file *f, enum fxr_kind kind, be_attr_fn *done_attr,
-			 be_status_fn *done_status, void *arg)
+                         be_status_fn *done_status, void *arg)
 {
 	struct barrier_op *op = calloc(1, sizeof(*op));
 

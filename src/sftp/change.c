@@ -96,7 +96,7 @@ static void change_ready(struct fxp_order_op *order)
 }
 
 static struct change_op *change_create(struct backend *b, enum fxr_kind kind, const char *path,
-				       const char *path2, void *arg)
+                                       const char *path2, void *arg)
 {
 	size_t size = strlen(path) + 1, size2 = path2 ? strlen(path2) + 1 : 0;
 	struct change_op *op = calloc(1, sizeof(*op) + size + size2);
@@ -141,7 +141,7 @@ int fxp_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *do
 }
 
 int fxp_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
-		void *arg)
+                void *arg)
 {
 	struct change_op *op = change_create(b, FXR_SYMLINK, target, path, arg);
 

@@ -15,7 +15,7 @@
 static void run_deferred(void *arg);
 
 int fxp_client_init(struct fxp_client *c, struct link *link, const struct fxp_config *cfg,
-		    struct clock *clock, const struct fxp_client_events *events, void *ctx)
+                    struct clock *clock, const struct fxp_client_events *events, void *ctx)
 {
 	int err;
 
@@ -146,7 +146,7 @@ static void count_sent(struct fxp_client *c, struct fxr *r, size_t len)
 	else if (r->kind == FXR_WRITE)
 		fxp_window_sent(&c->up_window, &r->sample, (size_t)r->args.len, r->sent_ms);
 	log_debug(LOG_SFTP, "req=%u lane=%u %s sent, %zu bytes", r->id, r->lane->id,
-		  fxr_table[r->kind].name, len);
+	          fxr_table[r->kind].name, len);
 }
 
 static bool handle_usable(const struct fxp_client *c, const struct fxp_handle *h)
@@ -162,11 +162,10 @@ static int check(const struct fxp_client *c, const struct fxr *r, enum be_code *
 	*code = BE_OK;
 	if (!fxp_ext_has(c->exts, row->ext))
 		*code = BE_UNSUPPORTED;
-	else if (strchr(row->fields, 'h') &&
-		 (!r->args.handle || !handle_usable(c, r->args.handle)))
+	else if (strchr(row->fields, 'h') && (!r->args.handle || !handle_usable(c, r->args.handle)))
 		*code = BE_STALE;
 	else if (strchr(row->fields, 'H') &&
-		 (!r->args.handle2 || !handle_usable(c, r->args.handle2)))
+	         (!r->args.handle2 || !handle_usable(c, r->args.handle2)))
 		*code = BE_STALE;
 	return *code == BE_OK ? 0 : -1;
 }
@@ -191,8 +190,8 @@ static void transmit(struct fxp_client *c, struct fxr *r)
 	p = calloc(1, sizeof(*p));
 	r->id = new_id(c);
 	err = p ? fxr_encode(r->kind, &r->args, r->id, c->symlink_swapped, c->packet_len_max,
-			     &p->head, &p->head_len)
-		: -ENOMEM;
+	                     &p->head, &p->head_len)
+	        : -ENOMEM;
 	if (err) {
 		free(p);
 		defer(c, r, BE_ERRNO, err == -EMSGSIZE ? ENAMETOOLONG : -err);
@@ -219,7 +218,7 @@ static size_t path_size(const char *path)
 }
 
 static struct fxr *request_create(struct fxp_client *c, enum fxr_kind kind,
-				  const struct fxr_args *args)
+                                  const struct fxr_args *args)
 {
 	size_t len = path_size(args->path), len2 = path_size(args->path2);
 	struct fxr *r = calloc(1, sizeof(*r) + len + len2);
@@ -241,7 +240,7 @@ static struct fxr *request_create(struct fxp_client *c, enum fxr_kind kind,
 }
 
 struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t lane,
-			      const struct fxr_args *args, fxr_done_fn *done, void *arg)
+                              const struct fxr_args *args, fxr_done_fn *done, void *arg)
 {
 	struct fxr *r = request_create(c, kind, args);
 
@@ -262,7 +261,7 @@ struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t
 }
 
 struct fxr *fxp_client_submit_setup(struct fxp_client *c, enum fxr_kind kind,
-				    const struct fxr_args *args, fxr_done_fn *done, void *arg)
+                                    const struct fxr_args *args, fxr_done_fn *done, void *arg)
 {
 	struct fxr *r = request_create(c, kind, args);
 
@@ -329,8 +328,8 @@ static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer
 		c->stats.written_len += len = (size_t)r->args.len;
 	fxp_window_done(&r->sample, len, c->clock->now_ms);
 	log_verbose(LOG_SFTP, "req=%u %s %s: %s in %lld ms", r->id, fxr_table[r->kind].name,
-		    r->args.path ? r->args.path : "", ok ? "ok" : answer->status.text,
-		    (long long)rtt_ms);
+	            r->args.path ? r->args.path : "", ok ? "ok" : answer->status.text,
+	            (long long)rtt_ms);
 }
 
 void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data *packet, size_t len)
@@ -348,16 +347,16 @@ void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data 
 	r = fxp_in_failed(&in) ? NULL : find(c, id);
 	if (!r || r->lane != lane) {
 		fxp_client_break(c, LINK_FAIL_NETWORK,
-				 "protocol error: reply of type %u with bad field \"%s\" (%u)", type,
-				 in.field ? in.field : "id", id);
+		                 "protocol error: reply of type %u with bad field \"%s\" (%u)",
+		                 type, in.field ? in.field : "id", id);
 		return;
 	}
 	in.packet = fxr_table[r->kind].name;
 	err = fxr_decode(r->kind, &r->args, type, &in, packet, &answer);
 	if (err == -EPROTO) {
 		fxp_client_break(c, LINK_FAIL_NETWORK,
-				 "protocol error: reply of type %u to %s with bad field \"%s\"",
-				 type, in.packet, in.field);
+		                 "protocol error: reply of type %u to %s with bad field \"%s\"",
+		                 type, in.packet, in.field);
 		return;
 	}
 	if (err)
@@ -413,8 +412,7 @@ void fxp_client_lose(struct fxp_client *c)
 	struct list gone;
 
 	list_init(&gone);
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		while (!list_empty(&lane->in_flight))
@@ -454,8 +452,7 @@ static bool fail_in_flight(struct fxp_client *c)
 	bool any = false;
 
 	fxp_status_set(&answer.status, BE_LOST, 0, "");
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		list_init(&now);
@@ -526,8 +523,7 @@ int64_t fxp_client_waits_since_ms(const struct fxp_client *c)
 
 			since_ms = r->since_ms < since_ms ? r->since_ms : since_ms;
 		}
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (!list_empty(&lane->in_flight)) {
@@ -546,8 +542,7 @@ void fxp_client_finish(struct fxp_client *c)
 {
 	fxp_client_stop(c);
 	fxp_client_fail_all(c);
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		while (!list_empty(&lane->in_flight))

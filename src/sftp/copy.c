@@ -11,7 +11,7 @@
 #include "sftp/engine.h"
 
 #define SLICE_LEN_MAX (64ull * 1024 * 1024) /* bytes copied by one request */
-#define TRY_COUNT_MAX 5u /* connections that may break under one slice */
+#define TRY_COUNT_MAX 5u                    /* connections that may break under one slice */
 
 struct copy_op {
 	struct fxp_order_op from_order;
@@ -26,7 +26,7 @@ struct copy_op {
 	unsigned try_count;
 	struct fxp_status status;
 	struct be_attr first, second; /* of the source, by its two handles */
-	bool starting;		      /* inside fxp_copy(): `done` must wait */
+	bool starting;                /* inside fxp_copy(): `done` must wait */
 	struct timer later;
 	be_status_fn *done;
 	void *arg;
@@ -110,7 +110,8 @@ static void close_near(struct copy_op *op)
 {
 	struct fxr_args args = {.handle = &op->from->near};
 
-	/* The handle is encoded at once or, without a connection, gone: nobody keeps the pointer. */
+	/* The handle is encoded at once or, without a connection, gone: nobody keeps the pointer.
+	 */
 	if (op->from->near.epoch == op->fb->client.epoch)
 		fxp_client_submit_setup(&op->fb->client, FXR_CLOSE, &args, NULL, NULL);
 	op->from->near.len = 0;
@@ -176,8 +177,7 @@ static void near_opened(void *arg, const struct fxr_answer *answer)
 
 static void copy_slice(struct copy_op *op)
 {
-	struct fxp_handle *from = &op->from->handle, *to = &op->to->handle,
-			  *near = &op->from->near;
+	struct fxp_handle *from = &op->from->handle, *to = &op->to->handle, *near = &op->from->near;
 	struct fxr_args args = {.path = op->path, .pflags = FXF_READ};
 
 	if (from->lane == to->lane) {
@@ -212,7 +212,7 @@ static void to_ready(struct fxp_order_op *order)
 }
 
 int fxp_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-	     uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
+             uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
 {
 	struct copy_op *op;
 

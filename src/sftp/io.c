@@ -11,10 +11,10 @@
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
-#define STREAM_READ_LEN_MIN 65536u		/* bytes: a READ of a reader in sequence */
+#define STREAM_READ_LEN_MIN 65536u             /* bytes: a READ of a reader in sequence */
 #define STREAM_FILE_LEN_MIN (4u * 1024 * 1024) /* bytes: a file worth a large first window */
 #define STREAM_WINDOW_LEN   (4u * 1024 * 1024) /* bytes: that window */
-#define SHORT_LEN_MIN	    1024u /* bytes: shorter replies say nothing about a server's cap */
+#define SHORT_LEN_MIN       1024u /* bytes: shorter replies say nothing about a server's cap */
 
 struct fxp_io {
 	struct fxp_order_op order;
@@ -26,7 +26,7 @@ struct fxp_io {
 	size_t len;
 	struct data *block; /* WRITE: what to write; READ: what came in several replies */
 	size_t block_off;
-	size_t done_len; /* READ: bytes in `block` */
+	size_t done_len;  /* READ: bytes in `block` */
 	size_t asked_len; /* READ: of the present request */
 	union {
 		be_read_fn *read;
@@ -50,7 +50,7 @@ static void io_free(struct fxp_io *io)
 
 /* Takes over `block`. */
 static void read_finish(struct fxp_io *io, const struct be_status *st, struct data *block,
-			size_t off, size_t len)
+                        size_t off, size_t len)
 {
 	struct fxp_backend *fb = io->file->fb;
 
@@ -118,7 +118,7 @@ static void read_done(void *arg, const struct fxr_answer *answer)
 
 	if (st->code == BE_OK && io->done_len == 0 && answer->data.len == io->len)
 		read_finish(io, st, data_ref(answer->data.block), answer->data.off,
-			    answer->data.len);
+		            answer->data.len);
 	else if (st->code == BE_OK)
 		read_part(io, answer);
 	else if (st->code == BE_EOF && io->done_len)
@@ -164,7 +164,7 @@ static bool io_send(struct fxp_io *io)
 		args.len = io->asked_len;
 	}
 	return fxp_client_submit(c, io->write ? FXR_WRITE : FXR_READ, 0, &args,
-				 io->write ? write_done : read_done, io) != NULL;
+	                         io->write ? write_done : read_done, io) != NULL;
 }
 
 /* The lane is chosen as late as possible: more may have opened while it waited. */
@@ -252,7 +252,7 @@ static int io_start(struct fxp_io *io)
 }
 
 int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
-	     void *arg)
+             void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct fxp_io *io;
@@ -277,7 +277,7 @@ int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_
 }
 
 int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
-	      size_t block_off, size_t len, be_status_fn *done, void *arg)
+              size_t block_off, size_t len, be_status_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	bool append = (f->flags & BE_APPEND) != 0;

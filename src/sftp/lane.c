@@ -12,8 +12,7 @@
 
 static struct fxp_lane *lane_find(struct fxp_client *c, uint32_t id)
 {
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (lane->id == id)
@@ -33,7 +32,7 @@ static void lane_forget(struct fxp_client *c, struct fxp_lane *lane)
 
 void fxp_lane_forget_all(struct fxp_client *c)
 {
-	list_for_each_safe(e, next, &c->lanes)
+	list_for_each_safe (e, next, &c->lanes)
 		lane_forget(c, list_entry(e, struct fxp_lane, entry));
 }
 
@@ -96,7 +95,7 @@ static void refuse(struct fxp_client *c, struct fxp_lane *lane, const char *text
 	enum lane_class lane_class = lane->lane_class;
 
 	log_info(LOG_SFTP, "lane=%u refused by the server (%s), sharing %u", lane->id, text,
-		 c->lane_count - 1);
+	         c->lane_count - 1);
 	c->refused[lane_class] = true;
 	lane_forget(c, lane);
 	c->events->lane_up(c->events_ctx, NULL);
@@ -163,8 +162,8 @@ static void set_sizes(struct fxp_client *c)
 	c->write_len_max =
 	    limit(l->write_len, FXP_LEN_SAFE, c->cfg.write_len_max, packet_len - overhead);
 	log_info(LOG_SFTP, "requests: packet %zu, read %zu, write %zu bytes, %llu handles",
-		 c->packet_len_max, c->read_len_max, c->write_len_max,
-		 (unsigned long long)l->handle_count);
+	         c->packet_len_max, c->read_len_max, c->write_len_max,
+	         (unsigned long long)l->handle_count);
 }
 
 static void greeted(struct fxp_client *c)
@@ -224,13 +223,13 @@ static void on_version(struct fxp_client *c, struct fxp_lane *lane, uint8_t *byt
 	version = fxp_ext_get_version(&in, &exts);
 	if (fxp_in_failed(&in)) {
 		fxp_client_break(c, LINK_FAIL_SFTP,
-				 "the server does not speak SFTP: bad field \"%s\" in %s", in.field,
-				 in.packet);
+		                 "the server does not speak SFTP: bad field \"%s\" in %s", in.field,
+		                 in.packet);
 		return;
 	}
 	if (version != FXP_VERSION_3) {
 		fxp_client_break(c, LINK_FAIL_SFTP,
-				 "the server speaks SFTP version %u, version 3 is needed", version);
+		                 "the server speaks SFTP version %u, version 3 is needed", version);
 		return;
 	}
 	lane->state = FXP_LANE_UP;
@@ -257,8 +256,9 @@ static void on_lane_packet(void *ctx, uint32_t id, struct data *packet, size_t l
 
 static void on_lane_stderr(void *ctx, uint32_t id, const uint8_t *bytes, size_t len)
 {
+	(void)ctx;
 	log_info(LOG_SFTP, "lane=%u server says: %.*s", id, (int)(len < 512 ? len : 512),
-		 (const char *)bytes);
+	         (const char *)bytes);
 }
 
 static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
@@ -278,7 +278,7 @@ static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
 	 */
 	if (exit_status >= 0)
 		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended with exit status %d",
-				 exit_status);
+		                 exit_status);
 	else
 		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended");
 }
@@ -296,8 +296,7 @@ struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_c
 {
 	struct fxp_lane *best = NULL;
 
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (lane->state != FXP_LANE_UP)
@@ -318,8 +317,7 @@ uint32_t fxp_client_lane(struct fxp_client *c, enum lane_class lane_class)
 	if (lane_class == LANE_META || !count)
 		return c->meta ? c->meta->id : 0;
 	turn = c->lane_turn++ % count;
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (lane->state == FXP_LANE_UP && lane->lane_class == lane_class && turn-- == 0)
@@ -332,8 +330,7 @@ unsigned fxp_client_lane_count(const struct fxp_client *c, enum lane_class lane_
 {
 	unsigned count = 0;
 
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		count += lane->state == FXP_LANE_UP && lane->lane_class == lane_class;
@@ -347,7 +344,7 @@ void fxp_client_want_lanes(struct fxp_client *c, enum lane_class lane_class, uns
 
 	if (lane_max > FXP_LANES_MAX)
 		lane_max = FXP_LANES_MAX;
-	list_for_each(e, &c->lanes)
+	list_for_each (e, &c->lanes)
 		have += list_entry(e, struct fxp_lane, entry)->lane_class == lane_class;
 	while (have < count && c->lane_count < lane_max && !c->refused[lane_class] && !c->broken) {
 		if (lane_open(c, lane_class) != 0)

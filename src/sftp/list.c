@@ -28,10 +28,12 @@ struct be_list {
 	struct fxp_handle handle;
 	struct list_slot slots[AHEAD_MAX];
 	unsigned pending; /* READDIRs in flight */
-	unsigned ahead;	  /* how many may be */
+	unsigned ahead;   /* how many may be */
 	bool paused;
-	bool over; /* no more is asked for: the end, or an error in `status` */
-	bool lost; /* to be started anew */
+	bool telling;   /* inside `entries` */
+	bool cancelled; /* from there */
+	bool over;      /* no more is asked for: the end, or an error in `status` */
+	bool lost;      /* to be started anew */
 	struct fxp_status status;
 	uint64_t *told; /* hashes of the names told; sorted once it starts anew */
 	size_t told_count, told_size, told_sorted;
@@ -119,7 +121,7 @@ static bool list_tell(struct be_list *l, const struct fxr_answer *answer)
 	if (answer->names.dropped_count &&
 	    log_limit_ok(&l->fb->hostile_limit, l->fb->clock->now_ms, 5))
 		log_error(LOG_SFTP, "listing \"%s\": %zu unusable names dropped, first \"%s\"",
-			  l->path, answer->names.dropped_count, answer->names.dropped);
+		          l->path, answer->names.dropped_count, answer->names.dropped);
 	if (count)
 		l->entries(l->arg, entries, count);
 	return true;
@@ -180,13 +182,16 @@ static void list_read(void *arg, const struct fxr_answer *answer)
 	} else {
 		if (l->ahead < AHEAD_MAX)
 			l->ahead += 2;
-		/* Counted as in flight: `entries` may cancel the listing only through its caller. */
-		l->pending++;
+		l->telling = true;
 		if (!list_tell(l, answer)) {
 			fxp_status_set(&status, BE_ERRNO, ENOMEM, "");
 			list_end(l, &status.st);
 		}
-		l->pending--;
+		l->telling = false;
+		if (l->cancelled) {
+			list_close(l);
+			return;
+		}
 	}
 	list_go_on(l);
 }
@@ -200,8 +205,8 @@ static void list_ask(struct be_list *l)
 
 		if (slot->request)
 			continue;
-		slot->request = fxp_client_submit(&l->fb->client, FXR_READDIR, 0, &args, list_read,
-						  slot);
+		slot->request =
+		    fxp_client_submit(&l->fb->client, FXR_READDIR, 0, &args, list_read, slot);
 		if (!slot->request) {
 			struct fxp_status status;
 
@@ -252,7 +257,7 @@ static void list_ready(struct fxp_order_op *order)
 }
 
 int fxp_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
-	     void *arg, struct be_list **out)
+             void *arg, struct be_list **out)
 {
 	size_t size = strlen(path) + 1;
 	struct be_list *l = calloc(1, sizeof(*l) + size);
@@ -293,7 +298,9 @@ void fxp_list_cancel(struct backend *b, struct be_list *l)
 	for (unsigned i = 0; i < AHEAD_MAX; i++)
 		if (l->slots[i].request)
 			fxp_client_abandon(c, l->slots[i].request);
-	list_close(l);
+	l->cancelled = true;
+	if (!l->telling)
+		list_close(l);
 }
 
 void fxp_list_pause(struct backend *b, struct be_list *l, bool paused)

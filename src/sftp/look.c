@@ -75,7 +75,7 @@ static int look_start(struct look_op *op)
 }
 
 static struct look_op *look_create(struct backend *b, enum fxr_kind kind, const char *path,
-				   void *arg)
+                                   void *arg)
 {
 	size_t size = strlen(path) + 1;
 	struct look_op *op = calloc(1, sizeof(*op) + size);

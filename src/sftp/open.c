@@ -176,7 +176,7 @@ static void open_ready(struct fxp_order_op *order)
 }
 
 static struct be_file *file_create(struct fxp_backend *fb, const char *path, uint32_t flags,
-				   uint64_t node)
+                                   uint64_t node)
 {
 	struct be_file *f = calloc(1, sizeof(*f));
 
@@ -198,7 +198,7 @@ static struct be_file *file_create(struct fxp_backend *fb, const char *path, uin
 }
 
 int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
-	     be_where_fn *where, void *owner, be_open_fn *done, void *arg)
+             be_where_fn *where, void *owner, be_open_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct fxp_client *c = &fb->client;

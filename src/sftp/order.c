@@ -51,8 +51,7 @@ static bool dependent(const struct fxp_order_op *a, const struct fxp_order_op *b
 
 static bool conflict(const struct fxp_order_op *earlier, const struct fxp_order_op *later)
 {
-	if (earlier->state == FXP_ORDER_SENT && earlier->stream &&
-	    earlier->stream == later->stream)
+	if (earlier->state == FXP_ORDER_SENT && earlier->stream && earlier->stream == later->stream)
 		return false;
 	return dependent(earlier, later);
 }
@@ -83,8 +82,7 @@ bool fxp_order_add(struct fxp_order *o, struct fxp_order_op *op)
 
 static struct fxp_order_op *next_ready(struct fxp_order *o)
 {
-	list_for_each(e, &o->ops)
-	{
+	list_for_each (e, &o->ops) {
 		struct fxp_order_op *op = list_entry(e, struct fxp_order_op, entry);
 
 		if (op->state == FXP_ORDER_WAITING && !must_wait(o, op))

@@ -12,11 +12,11 @@
 
 struct fxp_recover {
 	unsigned reopening; /* files on their way */
-	uint64_t run;	    /* counts recoveries, to know stale callbacks */
+	uint64_t run;       /* counts recoveries, to know stale callbacks */
 	bool active;
 	struct fxp_settle *settle; /* the lost request being looked into */
-	bool renaming;		   /* first part: paths, as far as renames go */
-	uint64_t rename_seq;	   /* of the last rename that was lost */
+	bool renaming;             /* first part: paths, as far as renames go */
+	uint64_t rename_seq;       /* of the last rename that was lost */
 };
 
 struct reopen_op {
@@ -98,7 +98,7 @@ static void reopen_seen(void *arg, const struct fxr_answer *answer)
 	}
 	fxp_client_submit_setup(&op->fb->client, FXR_CLOSE, &args, NULL, NULL);
 	reopen_stale(op, answer->status.st.code == BE_OK ? "it is another file now"
-							 : answer->status.text);
+	                                                 : answer->status.text);
 }
 
 static void reopen_opened(void *arg, const struct fxr_answer *answer)
@@ -157,8 +157,7 @@ static void reopen_all(struct fxp_backend *fb)
 	struct fxp_recover *rc = fb->recover;
 
 	rc->reopening = 1; /* held until all are on their way */
-	list_for_each_safe(e, next, &fb->files)
-	{
+	list_for_each_safe (e, next, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (in_use(f))
@@ -184,8 +183,7 @@ void fxp_recover_start(struct fxp_backend *fb)
 	rc->active = true;
 	rc->run++;
 	rc->renaming = false;
-	list_for_each(e, &fb->client.lost)
-	{
+	list_for_each (e, &fb->client.lost) {
 		const struct fxr *r = list_entry(e, const struct fxr, entry);
 
 		if (is_rename(r)) {
@@ -214,8 +212,7 @@ static struct fxr *next_lost(struct fxp_backend *fb)
 {
 	const struct fxp_recover *rc = fb->recover;
 
-	list_for_each(e, &fb->client.lost)
-	{
+	list_for_each (e, &fb->client.lost) {
 		struct fxr *r = list_entry(e, struct fxr, entry);
 
 		if (!rc->renaming || (r->seq <= rc->rename_seq && !r->args.handle))

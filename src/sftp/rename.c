@@ -13,13 +13,13 @@
 #include "sftp/engine.h"
 
 enum rename_step {
-	RENAME_ONLY,	/* one request, its outcome is ours */
-	RENAME_TRY,	/* plain RENAME, the target may be in the way */
-	RENAME_LOOK,	/* what is the target */
-	RENAME_ASIDE,	/* target to the name aside */
-	RENAME_MOVE,	/* the rename itself */
+	RENAME_ONLY,    /* one request, its outcome is ours */
+	RENAME_TRY,     /* plain RENAME, the target may be in the way */
+	RENAME_LOOK,    /* what is the target */
+	RENAME_ASIDE,   /* target to the name aside */
+	RENAME_MOVE,    /* the rename itself */
 	RENAME_RESTORE, /* aside back to the target */
-	RENAME_CLEAN,	/* remove what was moved aside */
+	RENAME_CLEAN,   /* remove what was moved aside */
 };
 
 struct rename_op {
@@ -50,7 +50,7 @@ static void rename_finish(struct rename_op *op)
 }
 
 static bool rename_send(struct rename_op *op, enum rename_step step, enum fxr_kind kind,
-			const char *path, const char *path2)
+                        const char *path, const char *path2)
 {
 	struct fxr_args args = {.path = path, .path2 = path2};
 
@@ -63,12 +63,12 @@ static bool make_aside(struct rename_op *op)
 {
 	const char *slash = strrchr(op->to, '/');
 	int dir_len = slash ? (int)(slash - op->to) + 1 : 0;
-	uint64_t tag = hash_u64((uint64_t)op->fb->clock->wall_ms ^
-				(op->fb->client.next_seq << 44)) ^
-		       hash_bytes(op->to, strlen(op->to), 0);
+	uint64_t tag =
+	    hash_u64((uint64_t)op->fb->clock->wall_ms ^ (op->fb->client.next_seq << 44)) ^
+	    hash_bytes(op->to, strlen(op->to), 0);
 
-	if (asprintf(&op->aside, "%.*s.sftpfs-%016llx", dir_len, op->to,
-		     (unsigned long long)tag) < 0)
+	if (asprintf(&op->aside, "%.*s.sftpfs-%016llx", dir_len, op->to, (unsigned long long)tag) <
+	    0)
 		op->aside = NULL;
 	return op->aside != NULL;
 }
@@ -148,7 +148,7 @@ static void rename_ready(struct fxp_order_op *order)
 }
 
 int fxp_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
-	       be_status_fn *done, void *arg)
+               be_status_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	size_t from_size = strlen(from) + 1, to_size = strlen(to) + 1;

@@ -66,7 +66,7 @@ void fxp_status_set(struct fxp_status *to, enum be_code code, int err, const cha
 }
 
 void fxp_status_from_fx(struct fxp_status *to, uint32_t code, bool eof_ok, const void *text,
-			size_t text_len)
+                        size_t text_len)
 {
 	to->st.code = code < FX_CODE_COUNT ? fx_meaning[code].code : BE_FAILURE;
 	to->st.err = code < FX_CODE_COUNT ? fx_meaning[code].err : 0;
@@ -94,7 +94,7 @@ static void decode_status(enum fxr_kind kind, struct fxp_in *in, struct fxr_answ
 	if (!fxp_in_failed(in) && fxp_in_left(in))
 		fxp_get_str(in, "language", SIZE_MAX, &lang_len);
 	fxp_status_from_fx(&answer->status, code, eof_ok(kind), text ? text : (const uint8_t *)"",
-			   text ? text_len : 0);
+	                   text ? text_len : 0);
 	if (code == FX_OK && fxr_table[kind].reply != FXR_GET_STATUS)
 		FXP_REJECT(in, "status_code");
 }
@@ -109,7 +109,7 @@ static void decode_handle(struct fxp_in *in, struct fxr_answer *answer)
 }
 
 static void decode_data(const struct fxr_args *args, struct fxp_in *in, struct data *packet,
-			struct fxr_answer *answer)
+                        struct fxr_answer *answer)
 {
 	size_t len_max = args->len < SIZE_MAX ? (size_t)args->len : SIZE_MAX;
 	const uint8_t *bytes = fxp_get_str(in, "data", len_max, &answer->data.len);
@@ -129,8 +129,8 @@ static void decode_data(const struct fxr_args *args, struct fxp_in *in, struct d
 static void keep_dropped(struct fxr_answer *answer, const struct be_entry *e)
 {
 	size_t n = e->name_len < sizeof(answer->names.dropped) - 1
-		       ? e->name_len
-		       : sizeof(answer->names.dropped) - 1;
+	               ? e->name_len
+	               : sizeof(answer->names.dropped) - 1;
 
 	if (answer->names.dropped_count++)
 		return;
@@ -187,14 +187,18 @@ static void decode_path(struct fxp_in *in, struct fxr_answer *answer)
 static const struct {
 	enum fxp_type type;
 } reply_type[] = {
-    [FXR_GET_STATUS] = {FXP_STATUS},	      [FXR_GET_HANDLE] = {FXP_HANDLE},
-    [FXR_GET_DATA] = {FXP_DATA},	      [FXR_GET_NAMES] = {FXP_NAME},
-    [FXR_GET_PATH] = {FXP_NAME},	      [FXR_GET_ATTR] = {FXP_ATTRS},
-    [FXR_GET_STATVFS] = {FXP_EXTENDED_REPLY}, [FXR_GET_LIMITS] = {FXP_EXTENDED_REPLY},
+    [FXR_GET_STATUS] = {FXP_STATUS},
+    [FXR_GET_HANDLE] = {FXP_HANDLE},
+    [FXR_GET_DATA] = {FXP_DATA},
+    [FXR_GET_NAMES] = {FXP_NAME},
+    [FXR_GET_PATH] = {FXP_NAME},
+    [FXR_GET_ATTR] = {FXP_ATTRS},
+    [FXR_GET_STATVFS] = {FXP_EXTENDED_REPLY},
+    [FXR_GET_LIMITS] = {FXP_EXTENDED_REPLY},
 };
 
 int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, struct fxp_in *in,
-	       struct data *packet, struct fxr_answer *answer)
+               struct data *packet, struct fxr_answer *answer)
 {
 	enum fxr_reply expected = fxr_table[kind].reply;
 	int err = 0;

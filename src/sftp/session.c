@@ -12,9 +12,9 @@
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
-#define BACKOFF_MIN_MS	   200	 /* wait before the first attempt after a loss */
-#define BACKOFF_MAX_MS	   30000 /* and at most between attempts */
-#define BACKOFF_CALM_MS	   10000 /* a connection that lived this long starts over at the least */
+#define BACKOFF_MIN_MS  200   /* wait before the first attempt after a loss */
+#define BACKOFF_MAX_MS  30000 /* and at most between attempts */
+#define BACKOFF_CALM_MS 10000 /* a connection that lived this long starts over at the least */
 
 enum session_state {
 	SESSION_STARTING,
@@ -26,7 +26,7 @@ enum session_state {
 struct fxp_session {
 	enum session_state state;
 	char *asked_root; /* as given; "" is the login directory */
-	char *root;	  /* absolute; NULL until known */
+	char *root;       /* absolute; NULL until known */
 	bool check_root;
 	fxp_started_fn *started;
 	void *arg;
@@ -107,7 +107,7 @@ static void probe_timer(void *arg)
 		}
 		if (!s->probing && c->meta && c->meta->in_flight_count == 0)
 			s->probing = fxp_client_submit_setup(c, FXR_REALPATH, &args, probe_answered,
-							     fb) != NULL;
+			                                     fb) != NULL;
 		due_ms = c->clock->now_ms + interval_ms;
 	}
 	timer_set(c->clock, &s->probe, due_ms);
@@ -121,7 +121,7 @@ static void start_probing(struct fxp_backend *fb)
 	fb->session->probe_count = 0;
 	if (!c->facts.probes && c->cfg.probe_interval_ms > 0)
 		timer_set(c->clock, &fb->session->probe,
-			  c->clock->now_ms + c->cfg.probe_interval_ms);
+		          c->clock->now_ms + c->cfg.probe_interval_ms);
 }
 
 static void work(struct fxp_backend *fb)
@@ -160,12 +160,12 @@ static void first_seen(struct fxp_backend *fb)
 
 	if (s->status.st.code != BE_OK) {
 		fxp_client_break(&fb->client, LINK_FAIL_SFTP, "remote directory \"%s\": %s",
-				 s->asked_root, why(&s->status));
+		                 s->asked_root, why(&s->status));
 		return;
 	}
 	if (!is_dir(&s->attr)) {
 		fxp_client_break(&fb->client, LINK_FAIL_SFTP,
-				 "remote directory \"%s\": not a directory", s->asked_root);
+		                 "remote directory \"%s\": not a directory", s->asked_root);
 		return;
 	}
 	s->root_attr = s->attr;
@@ -197,13 +197,12 @@ static void again_seen(struct fxp_backend *fb)
 		s->needs_attention = true;
 		s->backoff_ms = BACKOFF_MAX_MS;
 		fxp_client_break(c, LINK_FAIL_SFTP,
-				 "\"%s\" on the server is not the directory that was mounted",
-				 s->root);
+		                 "\"%s\" on the server is not the directory that was mounted",
+		                 s->root);
 		return;
 	}
 	/* Files are opened again where they will be used: once a bulk lane is up, or refused. */
-	s->waiting_lanes =
-	    c->lane_count > 1 && fxp_client_lane_count(c, LANE_BULK) == 0;
+	s->waiting_lanes = c->lane_count > 1 && fxp_client_lane_count(c, LANE_BULK) == 0;
 	if (!s->waiting_lanes)
 		fxp_recover_start(fb);
 }
@@ -216,8 +215,8 @@ static void root_answered(struct fxp_backend *fb)
 		return;
 	if (!s->root) {
 		fxp_client_break(&fb->client, LINK_FAIL_SFTP,
-				 "remote directory \"%s\": the server tells no absolute path",
-				 s->asked_root);
+		                 "remote directory \"%s\": the server tells no absolute path",
+		                 s->asked_root);
 		return;
 	}
 	if (s->state == SESSION_STARTING)
@@ -407,7 +406,7 @@ static void on_down(void *ctx, const struct link_error *error)
 		return;
 	}
 	fxp_recover_stop(fb);
-	list_for_each(e, &fb->files)
+	list_for_each (e, &fb->files)
 		fxp_stripes_lost(list_entry(e, struct be_file, entry));
 	log_error(LOG_SFTP, "connection lost: %s", error->text);
 	s->state = SESSION_LOST;
@@ -434,7 +433,7 @@ bool fxp_session_needs_attention(const struct fxp_backend *fb)
 }
 
 int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root,
-		       fxp_started_fn *started, void *arg)
+                       fxp_started_fn *started, void *arg)
 {
 	struct fxp_session *s = calloc(1, sizeof(*s));
 

@@ -22,7 +22,7 @@ struct setattr_op {
 	struct be_file *file; /* NULL: by path */
 	bool link;
 	struct fxp_node *node; /* of the file, also when it is changed by its path; may be NULL */
-	uint32_t step; /* the bit being changed; 0: none */
+	uint32_t step;         /* the bit being changed; 0: none */
 	unsigned try_count;
 	uint32_t todo; /* bits still to do, without `step` */
 	bool plain;    /* this step by SETSTAT */
@@ -137,7 +137,7 @@ static void setattr_looked(void *arg, const struct fxr_answer *answer)
 
 /* A change and the look behind it. */
 static bool send_pair(struct setattr_op *op, enum fxr_kind change, enum fxr_kind look,
-		      struct fxp_handle *handle)
+                      struct fxp_handle *handle)
 {
 	struct fxp_client *c = &op->fb->client;
 	struct fxr_args args = {.handle = handle, .attr = op->want};
@@ -203,7 +203,7 @@ static bool setattr_step(struct setattr_op *op)
 	}
 	if (!op->link)
 		plain = plain || !fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) ||
-			(op->step == BE_ATTR_MODE && op->fb->chmod_plain);
+		        (op->step == BE_ATTR_MODE && op->fb->chmod_plain);
 	return send_pair(op, plain ? FXR_SETSTAT : FXR_LSETSTAT, FXR_LSTAT, NULL);
 }
 
@@ -229,7 +229,7 @@ static void setattr_ready(struct fxp_order_op *order)
 }
 
 static struct setattr_op *setattr_create(struct fxp_backend *fb, const char *path,
-					 const struct be_attr *want, be_attr_fn *done, void *arg)
+                                         const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	size_t size = strlen(path) + 1;
 	struct setattr_op *op = calloc(1, sizeof(*op) + size);
@@ -254,7 +254,7 @@ static bool one_step(uint32_t valid)
 }
 
 int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
-		be_attr_fn *done, void *arg)
+                be_attr_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct setattr_op *op = setattr_create(fb, path, want, done, arg);
@@ -264,7 +264,7 @@ int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_
 		return -ENOMEM;
 	op->link = link;
 	alone = one_step(op->todo) && op->todo != BE_ATTR_SIZE &&
-		(link || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) || op->todo != BE_ATTR_MODE);
+	        (link || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) || op->todo != BE_ATTR_MODE);
 	if (!op->todo) {
 		free(op);
 		return fxp_stat(b, path, false, done, arg);
@@ -278,8 +278,8 @@ int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_
 	return -ENOMEM;
 }
 
-int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want,
-		 be_attr_fn *done, void *arg)
+int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want, be_attr_fn *done,
+                 void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct setattr_op *op = setattr_create(fb, "", want, done, arg);

@@ -22,7 +22,7 @@ struct fxp_settle {
 	struct fxp_status first_status, second_status;
 	struct be_attr first, second;
 	struct fxp_handle handle; /* mkdir: to see that the directory is empty */
-	bool target_same;	  /* symlink */
+	bool target_same;         /* symlink */
 };
 
 static void settle_free(struct fxp_settle *s)
@@ -62,7 +62,7 @@ static void settle_as_done(struct fxp_settle *s)
 	struct fxr_answer answer = {0};
 
 	log_info(LOG_SFTP, "%s \"%s\" had been done", fxr_table[s->request->kind].name,
-		 s->request->args.path ? s->request->args.path : "");
+	         s->request->args.path ? s->request->args.path : "");
 	fxp_status_set(&answer.status, BE_OK, 0, "");
 	fxp_client_settle(&s->fb->client, s->request, &answer);
 	settle_over(s);
@@ -241,7 +241,7 @@ static void target_looked(void *arg, const struct fxr_answer *answer)
 	const char *target = s->stopped || !s->request ? "" : s->request->args.path;
 
 	s->target_same = answer->status.st.code == BE_OK && answer->path.len == strlen(target) &&
-			 memcmp(answer->path.bytes, target, answer->path.len) == 0;
+	                 memcmp(answer->path.bytes, target, answer->path.len) == 0;
 	if (!answered(s, answer))
 		settle_decide(s);
 }
@@ -264,8 +264,8 @@ static bool look_append(struct fxp_settle *s)
 	struct fxr *r = s->request;
 	struct be_file *f = fxp_append_file(s->fb, r);
 
-	if (!f || !fxp_append_start(s->fb, f, r->args.body, r->args.body_off,
-				    (size_t)r->args.len, append_looked, s))
+	if (!f || !fxp_append_start(s->fb, f, r->args.body, r->args.body_off, (size_t)r->args.len,
+	                            append_looked, s))
 		return false;
 	s->pending++;
 	return true;
@@ -282,7 +282,7 @@ static bool look(struct fxp_settle *s, enum fxr_kind kind, const char *path, fxr
 }
 
 int fxp_settle_start(struct fxp_backend *fb, struct fxr *r, struct fxp_settle **out,
-		     void (*next)(struct fxp_backend *fb))
+                     void (*next)(struct fxp_backend *fb))
 {
 	struct fxp_settle *s = calloc(1, sizeof(*s));
 	bool ok;

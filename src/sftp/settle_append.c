@@ -27,8 +27,7 @@ struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r)
 {
 	if (r->kind != FXR_WRITE || !r->args.handle)
 		return NULL;
-	list_for_each(e, &fb->files)
-	{
+	list_for_each (e, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (r->args.handle == &f->handle)
@@ -52,7 +51,7 @@ static void append_over(struct fxp_append *a, bool lost, bool found)
 static void append_search(struct fxp_append *a)
 {
 	append_over(a, false,
-		    memmem(a->bytes, a->len, a->body->bytes + a->body_off, a->body_len) != NULL);
+	            memmem(a->bytes, a->len, a->body->bytes + a->body_off, a->body_len) != NULL);
 }
 
 static bool append_ask(struct fxp_append *a);
@@ -122,8 +121,8 @@ static void append_seen(void *arg, const struct fxr_answer *answer)
 }
 
 struct fxp_append *fxp_append_start(struct fxp_backend *fb, struct be_file *f, struct data *body,
-				    size_t body_off, size_t body_len, fxp_append_fn *done,
-				    void *arg)
+                                    size_t body_off, size_t body_len, fxp_append_fn *done,
+                                    void *arg)
 {
 	struct fxp_append *a = calloc(1, sizeof(*a));
 	struct fxr_args args = {.handle = &f->handle};

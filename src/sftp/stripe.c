@@ -9,10 +9,10 @@
 
 #include <stdlib.h>
 
-#define STRIPE_COUNT_MAX 5u /* further handles: six lanes carry one file at most */
-#define LANES_AT_LEN	 (1024u * 1024)	    /* bytes of a file written when lanes are opened */
-#define STRIPE_AT_LEN	 (4u * 1024 * 1024) /* bytes below which a file stays on one lane */
-#define RTT_MIN_MS	 2 /* a nearer server is as fast over one lane */
+#define STRIPE_COUNT_MAX 5u                 /* further handles: six lanes carry one file at most */
+#define LANES_AT_LEN     (1024u * 1024)     /* bytes of a file written when lanes are opened */
+#define STRIPE_AT_LEN    (4u * 1024 * 1024) /* bytes below which a file stays on one lane */
+#define RTT_MIN_MS       2                  /* a nearer server is as fast over one lane */
 
 enum stripes_state {
 	STRIPES_IDLE,
@@ -34,7 +34,7 @@ struct fxp_stripes {
 	enum stripes_state state;
 	struct fxp_order_op barrier;
 	unsigned pending; /* replies */
-	unsigned count;	  /* of `stripes` in use */
+	unsigned count;   /* of `stripes` in use */
 	unsigned turn;
 	bool lost; /* the connection broke while opening or proving: not the file's fault */
 	struct be_attr first;
@@ -81,8 +81,7 @@ static bool is_stripe(const struct fxp_stripes *all, const struct fxp_handle *h)
 
 static void redirect(const struct fxp_stripes *all, struct list *requests)
 {
-	list_for_each(e, requests)
-	{
+	list_for_each (e, requests) {
 		struct fxr *r = list_entry(e, struct fxr, entry);
 
 		if (r->kind == FXR_WRITE && r->args.handle && is_stripe(all, r->args.handle))
@@ -251,8 +250,7 @@ static void stripes_open(struct fxp_stripes *all)
 	all->lost = false;
 	all->pending = 1;
 	fxp_file_ref(f);
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 		struct fxp_stripe *s = &all->stripes[all->count];
 
@@ -274,8 +272,7 @@ static bool lanes_ready(struct fxp_client *c)
 {
 	bool any = false;
 
-	list_for_each(e, &c->lanes)
-	{
+	list_for_each (e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (lane->lane_class != LANE_BULK)

@@ -4,12 +4,13 @@
 
 #include <string.h>
 
-#define WINDOW_LEN_MIN	65536u		      /* bytes: two requests of the size every server takes */
-#define WINDOW_LEN_MAX	(256u * 1024u * 1024u) /* bytes */
-#define RTT_LIFE_MS	10000 /* a least round trip older than this is measured anew */
-#define GROWTH_PERCENT	125u  /* a round that delivers this much more than the last best grows */
+#define WINDOW_LEN_MIN  65536u /* bytes: two requests of the size every server takes */
+#define WINDOW_LEN_MAX  (256u * 1024u * 1024u) /* bytes */
+#define RTT_LIFE_MS     10000 /* a least round trip older than this is measured anew */
+#define GROWTH_PERCENT  125u  /* a round that delivers this much more than the last best grows */
 #define FLAT_ROUNDS_MAX 3u    /* rounds without growth that end it */
-#define SLACK_MS	4 /* what the clock's grain and the server's own time add to a round trip */
+#define DRAIN_ROUNDS    3u    /* one until the half window holds, two to measure */
+#define SLACK_MS        4 /* what the clock's grain and the server's own time add to a round trip */
 
 void fxp_window_init(struct fxp_window *w, size_t len)
 {
@@ -23,6 +24,7 @@ void fxp_window_reset(struct fxp_window *w)
 	w->delivered_ms = 0;
 	w->round_end_len = w->delivered_len;
 	w->rtt_min_ms = -1;
+	w->drain_rounds = 0;
 	w->full = false;
 	w->flat_count = 0;
 	w->full_rate = 0;
@@ -55,10 +57,10 @@ void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t l
 	if (w->in_flight_count == 0)
 		w->delivered_ms = now_ms;
 	*s = (struct fxp_window_sample){.window = w,
-					.len = len,
-					.delivered_len = w->delivered_len,
-					.delivered_ms = w->delivered_ms,
-					.sent_ms = now_ms};
+	                                .len = len,
+	                                .delivered_len = w->delivered_len,
+	                                .delivered_ms = w->delivered_ms,
+	                                .sent_ms = now_ms};
 	w->in_flight_len += len;
 	w->in_flight_count++;
 }
@@ -102,12 +104,37 @@ static void end_round(struct fxp_window *w)
 			w->window_len = clamp((uint64_t)w->window_len * 5 / 4);
 		}
 	}
+	if (w->drain_rounds && --w->drain_rounds == 0 && w->rtt_drain_ms >= 0) {
+		w->rtt_min_ms = w->rtt_drain_ms;
+		w->rtt_min_at_ms = w->delivered_ms;
+	}
 	if (w->full)
-		w->window_len = product_len(w);
+		w->window_len = w->drain_rounds ? clamp(product_len(w) / 2) : product_len(w);
 	w->limited = false;
 	w->round = (w->round + 1) % FXP_WINDOW_RATE_SLOTS;
 	w->rates[w->round] = 0;
 	w->round_end_len = w->delivered_len + w->in_flight_len;
+}
+
+/*
+ * The least round trip holds for a while. To measure it anew the window is halved for some rounds:
+ * taken from a full line it would contain our own queue, and the window would grow for ever.
+ */
+static void see_rtt(struct fxp_window *w, int64_t rtt_ms, int64_t now_ms)
+{
+	if (w->rtt_min_ms < 0 || rtt_ms <= w->rtt_min_ms) {
+		w->rtt_min_ms = rtt_ms;
+		w->rtt_min_at_ms = now_ms;
+		w->drain_rounds = 0;
+		return;
+	}
+	if (w->drain_rounds) {
+		if (w->rtt_drain_ms < 0 || rtt_ms < w->rtt_drain_ms)
+			w->rtt_drain_ms = rtt_ms;
+	} else if (w->full && now_ms - w->rtt_min_at_ms > RTT_LIFE_MS) {
+		w->drain_rounds = DRAIN_ROUNDS;
+		w->rtt_drain_ms = -1;
+	}
 }
 
 void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t now_ms)
@@ -125,11 +152,7 @@ void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t 
 	w->delivered_ms = now_ms;
 	if (!delivered_len)
 		return;
-	if (w->rtt_min_ms < 0 || rtt_ms <= w->rtt_min_ms ||
-	    now_ms - w->rtt_min_at_ms > RTT_LIFE_MS) {
-		w->rtt_min_ms = rtt_ms;
-		w->rtt_min_at_ms = now_ms;
-	}
+	see_rtt(w, rtt_ms, now_ms);
 	span_ms = now_ms - s->delivered_ms;
 	rate = (w->delivered_len - s->delivered_len) * 1000 / (uint64_t)(span_ms > 0 ? span_ms : 1);
 	if (rate > w->rates[w->round])

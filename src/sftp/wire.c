@@ -82,7 +82,7 @@ void fxp_get_attr(struct fxp_in *in, struct be_attr *attr)
 {
 	uint32_t flags = fxp_get_u32(in, "attr_flags");
 	const uint32_t known = FX_ATTR_SIZE | FX_ATTR_UIDGID | FX_ATTR_PERMISSIONS |
-			       FX_ATTR_ACMODTIME | FX_ATTR_EXTENDED;
+	                       FX_ATTR_ACMODTIME | FX_ATTR_EXTENDED;
 
 	*attr = (struct be_attr){0};
 	/* A flag we do not know has a field whose length we do not know. */

@@ -4,19 +4,13 @@
 #define SSH_CONFIG_PARTS_H
 
 #include "ssh/config.h"
+#include "ssh_strings.h"
 
 /* What `ssh -G` printed: alternating keywords (lower case) and values. */
 struct config_lines {
 	struct ssh_strings keys;
 	struct ssh_strings values;
 };
-
-/* Return: 0 or -ENOMEM. */
-int strings_add(struct ssh_strings *s, const char *text);
-void strings_finish(struct ssh_strings *s);
-
-/* Cuts `text` at white space. */
-int strings_add_words(struct ssh_strings *s, const char *text);
 
 void config_lines_finish(struct config_lines *lines);
 

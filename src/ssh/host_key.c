@@ -9,10 +9,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "config_parts.h"
 #include "known_hosts_parts.h"
 #include "ssh/known_hosts.h"
 #include "ssh/ssh_conn.h"
+#include "ssh_strings.h"
 #include "util/buf.h"
 #include "util/log.h"
 

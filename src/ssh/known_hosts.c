@@ -18,8 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config_parts.h"
 #include "known_hosts_parts.h"
+#include "ssh_strings.h"
 #include "util/buf.h"
 
 #define SSH_PORT 22

@@ -32,8 +32,14 @@ static const struct method {
 
 bool login_wait(struct login *lg)
 {
-	int n = ssh_conn_wait(lg->sc, lg->sc->login_deadline_ms);
+	int n;
 
+	/* A call on a dead session says "again" for ever. */
+	if (ssh_conn_is_dead(lg->sc)) {
+		lg->error = -EPIPE;
+		return false;
+	}
+	n = ssh_conn_wait(lg->sc, lg->sc->login_deadline_ms);
 	if (n > 0)
 		return true;
 	lg->error = n == 0 ? -ETIMEDOUT : n;
@@ -209,7 +215,7 @@ static void explain_denied(struct login *lg, struct link_error *err)
 		buf_addf(&b, "; %s", lg->remark);
 	else if (lg->agent_error)
 		buf_addf(&b, "; the agent does not answer: %s", strerror(-lg->agent_error));
-	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done &&
+	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done && !cfg->password_stdin &&
 		 lg->methods & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
 		buf_add_str(&b, "; there is no terminal to ask for a password on (see "
 				"password_stdin)");

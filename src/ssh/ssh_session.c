@@ -58,7 +58,9 @@ const char *ssh_conn_reason(struct ssh_conn *sc)
 		text = strchr(text + sizeof(disconnect) - 1, ':');
 		return text && text[1] ? text + 1 : "disconnected by the server";
 	}
-	if (strcmp(text, "Socket error: disconnected") == 0)
+	/* A refusal is an answer: it cannot be why the connection ended. */
+	if (strcmp(text, "Socket error: disconnected") == 0 ||
+	    (sc->session && ssh_get_error_code(sc->session) == SSH_REQUEST_DENIED))
 		return "the server closed the connection";
 	return text[0] ? text : "connection lost";
 }

@@ -10,7 +10,7 @@
 #include "sftp/request.h"
 
 static void check(enum fxr_kind kind, const struct fxr_args *args, const struct data *packet,
-		  size_t len, const struct fxr_answer *answer)
+                  size_t len, const struct fxr_answer *answer)
 {
 	FUZZ_ASSERT(answer->status.st.text == answer->status.text);
 	FUZZ_ASSERT(strlen(answer->status.text) <= FXP_STATUS_TEXT_MAX);
@@ -30,7 +30,7 @@ static void check(enum fxr_kind kind, const struct fxr_args *args, const struct 
 	case FXR_GET_PATH:
 		FUZZ_ASSERT(answer->path.len <= len);
 		FUZZ_ASSERT(!answer->path.len ||
-			    !memchr(answer->path.bytes, '\0', answer->path.len));
+		            !memchr(answer->path.bytes, '\0', answer->path.len));
 		break;
 	default:
 		break;

@@ -15,7 +15,7 @@
 #include "util/log.h"
 
 #define PACKETS_MAX 256
-#define OPS_MAX	    512
+#define OPS_MAX     512
 
 struct sent {
 	uint32_t lane, id;
@@ -60,10 +60,9 @@ static void op_send(struct link *l, struct link_packet *p)
 	(void)l;
 	FUZZ_ASSERT(p->head_len >= 9);
 	if (w.connected && w.sent_count < PACKETS_MAX)
-		w.sent[w.sent_count++] =
-		    (struct sent){.lane = p->lane,
-				  .id = (uint32_t)b[5] << 24 | (uint32_t)b[6] << 16 |
-					(uint32_t)b[7] << 8 | b[8]};
+		w.sent[w.sent_count++] = (struct sent){
+		    .lane = p->lane,
+		    .id = (uint32_t)b[5] << 24 | (uint32_t)b[6] << 16 | (uint32_t)b[7] << 8 | b[8]};
 	data_unref(p->head);
 	data_unref(p->body);
 	free(p);
@@ -143,7 +142,7 @@ static void run(void)
 }
 
 static void started(void *arg, const struct link_error *error, const char *root,
-		    const struct be_attr *attr)
+                    const struct be_attr *attr)
 {
 	(void)arg;
 	(void)root;
@@ -169,7 +168,7 @@ static void end_attr(void *arg, const struct be_status *st, const struct be_attr
 }
 
 static void end_open(void *arg, const struct be_status *st, struct be_file *f,
-		     const struct be_attr *attr)
+                     const struct be_attr *attr)
 {
 	(void)attr;
 	end_status(arg, st);
@@ -249,8 +248,9 @@ static void begin_one(uint8_t what, unsigned *count)
 		break;
 	case 4:
 	case 5:
-		err = o->open(b, "/f", what & 1 ? BE_READ | BE_WRITE : BE_WRITE | BE_CREAT | BE_EXCL,
-			      0600, what & 1, where, NULL, end_open, count);
+		err =
+		    o->open(b, "/f", what & 1 ? BE_READ | BE_WRITE : BE_WRITE | BE_CREAT | BE_EXCL,
+		            0600, what & 1, where, NULL, end_open, count);
 		break;
 	case 6:
 		if (!w.list)
@@ -348,7 +348,8 @@ static void step(uint8_t what, const uint8_t *bytes, size_t len, unsigned *count
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	static unsigned counts[OPS_MAX];
-	struct fxp_config cfg = {.reconnect = true, .probe_interval_ms = 5000, .probe_count_max = 2};
+	struct fxp_config cfg = {
+	    .reconnect = true, .probe_interval_ms = 5000, .probe_count_max = 2};
 	size_t off = 0;
 
 	memset(&w, 0, sizeof(w));

@@ -216,7 +216,7 @@ START_TEST(appending_is_safe_and_idempotent)
 }
 END_TEST
 
-START_TEST(fingerprints_are_those_of_ssh_keygen)
+START_TEST(fingerprints_are_sha256_in_base64)
 {
 	char text[64], command[256], said[256] = "";
 	FILE *p;
@@ -250,7 +250,7 @@ int main(void)
 	tcase_add_test(tc, marks);
 	tcase_add_test(tc, types_are_preferred_in_file_order);
 	tcase_add_test(tc, appending_is_safe_and_idempotent);
-	tcase_add_test(tc, fingerprints_are_those_of_ssh_keygen);
+	tcase_add_test(tc, fingerprints_are_sha256_in_base64);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

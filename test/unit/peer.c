@@ -218,8 +218,7 @@ static void op_probe(struct link *l)
 
 static void forget_events(struct peer *p)
 {
-	list_for_each_safe(pos, next, &p->events)
-	{
+	list_for_each_safe (pos, next, &p->events) {
 		struct event *e = list_entry(pos, struct event, entry);
 
 		list_del(&e->entry);
@@ -230,8 +229,7 @@ static void forget_events(struct peer *p)
 
 static void forget_requests(struct list *requests)
 {
-	list_for_each_safe(pos, next, requests)
-	{
+	list_for_each_safe (pos, next, requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		list_del(&r->entry);
@@ -372,10 +370,10 @@ void peer_init(struct peer *p)
 	p->limits = (struct fxp_limits){262144, 261120, 261120, 1000};
 	p->fsid = 77;
 	p->root_attr = (struct be_attr){.valid = BE_ATTR_MODE | BE_ATTR_OWNER | BE_ATTR_TIMES,
-					.mode = S_IFDIR | 0755,
-					.uid = 1000,
-					.gid = 1000,
-					.mtime = 5};
+	                                .mode = S_IFDIR | 0755,
+	                                .uid = 1000,
+	                                .gid = 1000,
+	                                .mtime = 5};
 	p->cfg.reconnect = true;
 	p->cfg.probe_interval_ms = 15000;
 	p->cfg.probe_count_max = 3;
@@ -393,7 +391,7 @@ void peer_finish(struct peer *p)
 }
 
 static void started(void *arg, const struct link_error *error, const char *root,
-		    const struct be_attr *attr)
+                    const struct be_attr *attr)
 {
 	struct peer *p = arg;
 
@@ -408,7 +406,8 @@ static void started(void *arg, const struct link_error *error, const char *root,
 
 struct fxp_backend *peer_create(struct peer *p, const char *root)
 {
-	p->fb = fxp_backend_create(&p->link, &p->cfg, &p->clock, &p->budget, root, true, started, p);
+	p->fb =
+	    fxp_backend_create(&p->link, &p->cfg, &p->clock, &p->budget, root, true, started, p);
 	return p->fb;
 }
 
@@ -453,14 +452,13 @@ struct peer_request *peer_take(struct peer *p, uint8_t type)
 	ck_assert_msg(!list_empty(&p->requests), "no request, wanted type %u", type);
 	r = list_entry(p->requests.next, struct peer_request, entry);
 	ck_assert_msg(r->type == type, "request of type %u \"%s\" \"%s\", wanted %u", r->type,
-		      r->ext, r->path, type);
+	              r->ext, r->path, type);
 	return take(p, r);
 }
 
 struct peer_request *peer_find(struct peer *p, uint8_t type)
 {
-	list_for_each(pos, &p->requests)
-	{
+	list_for_each (pos, &p->requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		if (r->type == type)
@@ -474,7 +472,7 @@ unsigned peer_waiting(const struct peer *p)
 {
 	unsigned count = 0;
 
-	list_for_each(pos, &p->requests)
+	list_for_each (pos, &p->requests)
 		count++;
 	return count;
 }
@@ -485,6 +483,7 @@ void peer_raw(struct peer *p, uint32_t lane, const void *bytes, size_t len)
 
 	if (!p->connected || p->lanes[lane] != PEER_LANE_OPEN)
 		return;
+	p->clock.now_ms += p->rtt_ms;
 	e = post(p, EVENT_PACKET, lane);
 	e->packet = get(sizeof(struct data) + len + 1);
 	e->packet->refs = 1;
@@ -555,7 +554,7 @@ void peer_data(struct peer *p, const struct peer_request *r, const void *bytes, 
 }
 
 void peer_names(struct peer *p, const struct peer_request *r, const char *const *names,
-		unsigned count)
+                unsigned count)
 {
 	struct out *out = begin(FXP_NAME, r->id);
 	struct be_attr attr = peer_file_attr(0, 1);
@@ -647,8 +646,7 @@ void peer_answer_setup(struct peer *p)
 	do {
 		any = false;
 		peer_run(p);
-		list_for_each_safe(pos, next, &p->requests)
-		{
+		list_for_each_safe (pos, next, &p->requests) {
 			struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 			if (!answer_setup_one(p, r))
@@ -661,14 +659,14 @@ void peer_answer_setup(struct peer *p)
 
 struct be_attr peer_file_attr(uint64_t size, uint32_t mtime)
 {
-	return (struct be_attr){.valid = BE_ATTR_SIZE | BE_ATTR_OWNER | BE_ATTR_MODE |
-					 BE_ATTR_TIMES,
-				.mode = S_IFREG | 0644,
-				.size = size,
-				.uid = 1000,
-				.gid = 1000,
-				.atime = mtime,
-				.mtime = mtime};
+	return (struct be_attr){.valid =
+	                            BE_ATTR_SIZE | BE_ATTR_OWNER | BE_ATTR_MODE | BE_ATTR_TIMES,
+	                        .mode = S_IFREG | 0644,
+	                        .size = size,
+	                        .uid = 1000,
+	                        .gid = 1000,
+	                        .atime = mtime,
+	                        .mtime = mtime};
 }
 
 void got_status(void *arg, const struct be_status *st)
@@ -751,14 +749,13 @@ int got_where(void *owner, char *path, size_t size)
 }
 
 struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint64_t node,
-			  const char *handle, const struct be_attr *attr)
+                          const char *handle, const struct be_attr *attr)
 {
 	struct got *g = get(sizeof(*g));
 	struct be_file *f;
 
-	ck_assert_int_eq(OPS(p)->open(BE(p), path, flags, 0644, node, got_where, (void *)path,
-				      got_open, g),
-			 0);
+	ck_assert_int_eq(
+	    OPS(p)->open(BE(p), path, flags, 0644, node, got_where, (void *)path, got_open, g), 0);
 	peer_run(p);
 	peer_handle(p, peer_take(p, FXP_OPEN), handle);
 	peer_attr(p, peer_take(p, FXP_LSTAT), attr);

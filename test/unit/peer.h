@@ -70,7 +70,8 @@ struct peer {
 	uint64_t fsid;
 	struct be_attr root_attr;
 	uint32_t root_status; /* FX_OK: the root is there */
-	int connect_err; /* what link_connect() returns */
+	int64_t rtt_ms;       /* every answer lets so much time pass */
+	int connect_err;      /* what link_connect() returns */
 
 	bool connected;
 	unsigned connect_count, reset_count, destroy_count, probe_count;
@@ -122,7 +123,7 @@ void peer_data(struct peer *p, const struct peer_request *r, const void *bytes, 
 
 /* NAME with the given names; attributes of an empty regular file, longname in ls -l style. */
 void peer_names(struct peer *p, const struct peer_request *r, const char *const *names,
-		unsigned count);
+                unsigned count);
 
 /* Any bytes behind the length field. */
 void peer_raw(struct peer *p, uint32_t lane, const void *bytes, size_t len);
@@ -157,8 +158,7 @@ struct got {
 
 void got_status(void *arg, const struct be_status *st);
 void got_attr(void *arg, const struct be_status *st, const struct be_attr *attr);
-void got_open(void *arg, const struct be_status *st, struct be_file *f,
-	      const struct be_attr *attr);
+void got_open(void *arg, const struct be_status *st, struct be_file *f, const struct be_attr *attr);
 void got_read(void *arg, const struct be_status *st, struct data *block, size_t off, size_t len);
 void got_path(void *arg, const struct be_status *st, const char *target, size_t len);
 void got_statvfs(void *arg, const struct be_status *st, const struct be_statvfs *sv);
@@ -169,10 +169,10 @@ int got_where(void *owner, char *path, size_t size);
 
 /* Opens `path` against the peer: answers OPEN with `handle` and LSTAT with `attr`. */
 struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint64_t node,
-			  const char *handle, const struct be_attr *attr);
+                          const char *handle, const struct be_attr *attr);
 
 /* Calls into the backend under test. */
-#define BE(p) (fxp_backend((p)->fb))
+#define BE(p)  (fxp_backend((p)->fb))
 #define OPS(p) (fxp_backend((p)->fb)->ops)
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The client engine: start, lanes, request ids, replies in any order, packets that make no sense. */
+/* The client engine: start, lanes, request ids, replies in any order, packets that make no sense.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,7 +108,8 @@ END_TEST
 
 START_TEST(start_fails)
 {
-	/* a connection that cannot be made is reported once, with its reason, and not tried again */
+	/* a connection that cannot be made is reported once, with its reason, and not tried again
+	 */
 	begin();
 	p.manual = true;
 	peer_start(&p, "");
@@ -185,14 +187,14 @@ START_TEST(status_codes)
 		enum be_code code;
 		int err;
 	} cases[] = {
-	    {1, BE_ERRNO, EIO},	       {2, BE_NO_SUCH_FILE, 0},	  {3, BE_PERMISSION_DENIED, 0},
-	    {4, BE_FAILURE, 0},	       {5, BE_BAD_MESSAGE, 0},	  {6, BE_ERRNO, EIO},
-	    {7, BE_ERRNO, EIO},	       {8, BE_UNSUPPORTED, 0},	  {9, BE_ERRNO, EBADF},
-	    {10, BE_ERRNO, ENOENT},    {11, BE_ERRNO, EEXIST},	  {12, BE_ERRNO, EROFS},
-	    {13, BE_ERRNO, ENOMEDIUM}, {14, BE_ERRNO, ENOSPC},	  {15, BE_ERRNO, EDQUOT},
-	    {16, BE_ERRNO, EINVAL},    {17, BE_ERRNO, EAGAIN},	  {18, BE_ERRNO, ENOTEMPTY},
-	    {19, BE_ERRNO, ENOTDIR},   {20, BE_ERRNO, EINVAL},	  {21, BE_ERRNO, ELOOP},
-	    {22, BE_ERRNO, EPERM},     {23, BE_ERRNO, EINVAL},	  {24, BE_ERRNO, EISDIR},
+	    {1, BE_ERRNO, EIO},        {2, BE_NO_SUCH_FILE, 0},     {3, BE_PERMISSION_DENIED, 0},
+	    {4, BE_FAILURE, 0},        {5, BE_BAD_MESSAGE, 0},      {6, BE_ERRNO, EIO},
+	    {7, BE_ERRNO, EIO},        {8, BE_UNSUPPORTED, 0},      {9, BE_ERRNO, EBADF},
+	    {10, BE_ERRNO, ENOENT},    {11, BE_ERRNO, EEXIST},      {12, BE_ERRNO, EROFS},
+	    {13, BE_ERRNO, ENOMEDIUM}, {14, BE_ERRNO, ENOSPC},      {15, BE_ERRNO, EDQUOT},
+	    {16, BE_ERRNO, EINVAL},    {17, BE_ERRNO, EAGAIN},      {18, BE_ERRNO, ENOTEMPTY},
+	    {19, BE_ERRNO, ENOTDIR},   {20, BE_ERRNO, EINVAL},      {21, BE_ERRNO, ELOOP},
+	    {22, BE_ERRNO, EPERM},     {23, BE_ERRNO, EINVAL},      {24, BE_ERRNO, EISDIR},
 	    {25, BE_FAILURE, 0},       {0xffffffff, BE_FAILURE, 0},
 	};
 	uint8_t evil[300];
@@ -245,7 +247,8 @@ static void expect_reset(const void *bytes, size_t len, bool patch_id)
 
 START_TEST(malformed)
 {
-	/* any malformed reply costs the connection, not the process, and its request is sent again */
+	/* any malformed reply costs the connection, not the process, and its request is sent again
+	 */
 	static const struct {
 		const char *bytes;
 		size_t len;
@@ -254,16 +257,16 @@ START_TEST(malformed)
 	    {"", 0, false},
 	    {"\x69", 1, false},
 	    {"\x69\0\0\0", 4, false},
-	    {"\x69\0\0\0\0", 5, true},				    /* ATTRS without flags */
-	    {"\x69\0\0\0\0\0\0\0\x01\0\0", 11, true},		    /* half a size */
-	    {"\x69\0\0\0\0\0\1\0\0", 9, true},			    /* unknown flag */
-	    {"\x65\0\0\0\0\0\0", 7, true},			    /* half a status */
-	    {"\x65\0\0\0\0\0\0\0\4\0\0\0\x09zz", 15, true},	    /* text cut */
-	    {"\x65\0\0\0\0\0\0\0\0", 9, true},			    /* OK where ATTRS is due */
-	    {"\x66\0\0\0\0\0\0\0\1x", 10, true},		    /* a handle */
-	    {"\x67\0\0\0\0\0\0\0\1x", 10, true},		    /* data */
-	    {"\x01\0\0\0\0\0\0\0\1x", 10, true},		    /* a request */
-	    {"\x69\xff\xff\xff\xff\0\0\0\0", 9, false},		    /* unknown id */
+	    {"\x69\0\0\0\0", 5, true},                      /* ATTRS without flags */
+	    {"\x69\0\0\0\0\0\0\0\x01\0\0", 11, true},       /* half a size */
+	    {"\x69\0\0\0\0\0\1\0\0", 9, true},              /* unknown flag */
+	    {"\x65\0\0\0\0\0\0", 7, true},                  /* half a status */
+	    {"\x65\0\0\0\0\0\0\0\4\0\0\0\x09zz", 15, true}, /* text cut */
+	    {"\x65\0\0\0\0\0\0\0\0", 9, true},              /* OK where ATTRS is due */
+	    {"\x66\0\0\0\0\0\0\0\1x", 10, true},            /* a handle */
+	    {"\x67\0\0\0\0\0\0\0\1x", 10, true},            /* data */
+	    {"\x01\0\0\0\0\0\0\0\1x", 10, true},            /* a request */
+	    {"\x69\xff\xff\xff\xff\0\0\0\0", 9, false},     /* unknown id */
 	};
 
 	begin();
@@ -332,9 +335,8 @@ START_TEST(quiesce)
 	begin();
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->stat(BE(&p), "/root/a", false, got_attr, &g), 0);
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/b", BE_READ, 0, 0, got_where, NULL, got_open,
-				       &h),
-			 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/b", BE_READ, 0, 0, got_where, NULL, got_open, &h), 0);
 	stat = peer_take(&p, FXP_LSTAT);
 	open = peer_take(&p, FXP_OPEN);
 	look = peer_take(&p, FXP_LSTAT);
@@ -470,5 +472,5 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("client", start, bare_server, lane_refused, root_missing, start_fails, old_version,
-	   any_order, status_codes, malformed, duplicate, wrong_lane, quiesce, destroy_pending,
-	   unsupported, probe, busy_not_probed, no_memory)
+           any_order, status_codes, malformed, duplicate, wrong_lane, quiesce, destroy_pending,
+           unsupported, probe, busy_not_probed, no_memory)

@@ -31,7 +31,7 @@ static void begin(void)
 
 /* Adds and, when it may go, sends. */
 static bool add_range(struct op *op, char name, bool change, const void *stream, uint64_t start,
-		      uint64_t end)
+                      uint64_t end)
 {
 	*op = (struct op){.name = name};
 	op->order.change = change;
@@ -46,7 +46,7 @@ static bool add_range(struct op *op, char name, bool change, const void *stream,
 }
 
 static bool add_path(struct op *op, char name, bool change, const void *stream, const char *path,
-		     const char *path2)
+                     const char *path2)
 {
 	*op = (struct op){.name = name};
 	op->order.change = change;
@@ -155,11 +155,10 @@ START_TEST(names)
 		const char *a, *a2, *b;
 		bool conflict;
 	} cases[] = {
-	    {"/a", NULL, "/a", true},	   {"/a", NULL, "/ab", false},
-	    {"/ab", NULL, "/a", false},	   {"/a", NULL, "/a/b", true},
-	    {"/a/b", NULL, "/a", true},	   {"/", NULL, "/x", true},
-	    {"/x", NULL, "/", true},	   {"/a/b", NULL, "/a/c", false},
-	    {"/a", "/b", "/b/c", true},	   {"/a", "/b", "/c", false},
+	    {"/a", NULL, "/a", true},   {"/a", NULL, "/ab", false},    {"/ab", NULL, "/a", false},
+	    {"/a", NULL, "/a/b", true}, {"/a/b", NULL, "/a", true},    {"/", NULL, "/x", true},
+	    {"/x", NULL, "/", true},    {"/a/b", NULL, "/a/c", false}, {"/a", "/b", "/b/c", true},
+	    {"/a", "/b", "/c", false},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -168,8 +167,8 @@ START_TEST(names)
 		begin();
 		ck_assert(add_path(&a, 'a', true, &lane1, cases[i].a, cases[i].a2));
 		ck_assert_msg(add_path(&b, 'b', false, &lane2, cases[i].b, NULL) !=
-				  cases[i].conflict,
-			      "case %zu", i);
+		                  cases[i].conflict,
+		              "case %zu", i);
 		fxp_order_done(&a.order);
 		fxp_order_done(&b.order);
 	}
@@ -192,4 +191,28 @@ START_TEST(several_steps)
 }
 END_TEST
 
-CHECK_MAIN("order", overlap, same_stream, unsent, barrier, looks, names, several_steps)
+START_TEST(move)
+{
+	/* an operation may change lanes only where nothing it depends on is still under way */
+	struct op a, b, c;
+
+	begin();
+	ck_assert(add_range(&a, 'a', true, &lane1, 0, 10));
+	b = (struct op){.name = 'b'};
+	b.order = (struct fxp_order_op){
+	    .change = true, .stream = &lane1, .start = 5, .end = 15, .ready = ready};
+	ck_assert(fxp_order_add(&order, &b.order));
+	ck_assert(!fxp_order_move(&b.order, &lane2));
+	c = (struct op){.name = 'c'};
+	c.order = (struct fxp_order_op){
+	    .change = true, .stream = &lane1, .start = 20, .end = 30, .ready = ready};
+	ck_assert(fxp_order_add(&order, &c.order));
+	ck_assert(fxp_order_move(&c.order, &lane2));
+	fxp_order_done(&a.order);
+	ck_assert(fxp_order_move(&b.order, &lane2));
+	fxp_order_done(&b.order);
+	fxp_order_done(&c.order);
+}
+END_TEST
+
+CHECK_MAIN("order", overlap, same_stream, unsent, barrier, looks, names, several_steps, move)

@@ -32,7 +32,8 @@ static void cut(void)
 START_TEST(backoff)
 {
 	/* attempts start after 0.2 s, double up to 30 s, one at a time */
-	static const int64_t waits_ms[] = {200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000};
+	static const int64_t waits_ms[] = {200,  400,   800,   1600,  3200,
+	                                   6400, 12800, 25600, 30000, 30000};
 
 	begin();
 	peer_start(&p, "");
@@ -331,6 +332,7 @@ START_TEST(settle_rename)
 	peer_run(&p);
 	ck_assert_int_eq(g.code, BE_OK);
 	ck_assert_uint_eq(g.count, 1);
+	peer_answer_setup(&p);
 	ck_assert_int_eq(
 	    OPS(&p)->rename(BE(&p), "/root/c", "/root/d", BE_RENAME_NOREPLACE, got_status, &h), 0);
 	cut();
@@ -338,6 +340,109 @@ START_TEST(settle_rename)
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
 	peer_run(&p);
 	peer_status(&p, peer_take(&p, FXP_RENAME), FX_FAILURE);
+	peer_run(&p);
+	ck_assert_int_eq(h.code, BE_FAILURE);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(rename_before_reopen)
+{
+	/* a lost rename of an open file is settled first: the file is opened by the path it has now
+	 */
+	static char path[] = "/root/a";
+	struct be_file *f;
+
+	begin();
+	peer_start(&p, "");
+	f = peer_open(&p, path, BE_READ, 1, "H", &file);
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/a", "/root/b", BE_RENAME_REPLACE, got_status, &g), 0);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 1, got_read, &h), 0);
+	cut();
+	peer_status(&p, peer_take(&p, FXP_LSTAT), FX_NO_SUCH_FILE);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	path[6] = 'b';
+	peer_answer_setup(&p);
+	ck_assert_str_eq(peer_take(&p, FXP_OPEN)->path, "/root/b");
+	OPS(&p)->close(BE(&p), f);
+	peer_finish(&p);
+	path[6] = 'a';
+}
+END_TEST
+
+/* An append whose reply was lost, on a file that now holds `now`: sent again or not. */
+static void expect_append(const char *now, bool again)
+{
+	struct be_file *f;
+	struct data *d;
+	struct be_attr attr = peer_file_attr(3, 50);
+	struct peer_request *r;
+
+	begin();
+	peer_start(&p, "");
+	d = data_create(&p.budget, 4);
+	memcpy(d->bytes, "line", 4);
+	f = peer_open(&p, "/root/log", BE_WRITE | BE_APPEND, 1, "H", &attr);
+	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 0, d, 0, 4, got_status, &g), 0);
+	data_unref(d);
+	cut();
+	attr = peer_file_attr(strlen(now), 60);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "H2");
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
+	peer_run(&p);
+	if (strlen(now) >= 7) {
+		r = peer_take(&p, FXP_OPEN);
+		ck_assert_uint_eq(r->pflags, FXF_READ);
+		peer_handle(&p, r, "R");
+		peer_run(&p);
+		r = peer_take(&p, FXP_READ);
+		ck_assert_uint_eq(r->off, 3);
+		peer_data(&p, r, now + 3, strlen(now) - 3);
+		peer_run(&p);
+		ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "R");
+	}
+	ck_assert_uint_eq(peer_waiting(&p), again ? 1 : 0);
+	if (again)
+		peer_status(&p, peer_take(&p, FXP_WRITE), FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	OPS(&p)->close(BE(&p), f);
+	peer_finish(&p);
+}
+
+START_TEST(settle_append)
+{
+	/* bytes that were appended before the loss are not appended twice */
+	expect_append("old", true);
+	expect_append("oldline", false);
+}
+END_TEST
+
+START_TEST(settle_own_lock)
+{
+	/* a directory that this mount made before is not taken for the one of a lost mkdir */
+	struct be_attr now = peer_file_attr(4096, 1700000000);
+
+	now.mode = S_IFDIR | 0755;
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->mkdir(BE(&p), "/root/d", 0755, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_MKDIR), FX_OK);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &now);
+	peer_run(&p);
+	ck_assert_int_eq(OPS(&p)->mkdir(BE(&p), "/root/d", 0755, got_attr, &h), 0);
+	cut();
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &now);
+	peer_run(&p);
+	peer_status(&p, peer_take(&p, FXP_MKDIR), FX_FAILURE);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &now);
 	peer_run(&p);
 	ck_assert_int_eq(h.code, BE_FAILURE);
 	peer_finish(&p);
@@ -376,8 +481,8 @@ static void expect_create(const struct be_attr *now, uint32_t pflags)
 	begin();
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL, 0644, 0,
-				       got_where, NULL, got_open, &g),
-			 0);
+	                               got_where, NULL, got_open, &g),
+	                 0);
 	cut();
 	r = peer_take(&p, FXP_LSTAT);
 	ck_assert_str_eq(r->path, "/root/lock");
@@ -392,7 +497,8 @@ static void expect_create(const struct be_attr *now, uint32_t pflags)
 
 START_TEST(settle_create)
 {
-	/* an exclusive create is ours only if empty, new, and no wider than asked; it may be a lock */
+	/* an exclusive create is ours only if empty, new, and no wider than asked; it may be a lock
+	 */
 	const uint32_t again = FXF_WRITE | FXF_CREAT | FXF_EXCL;
 	struct be_attr now = peer_file_attr(0, 1700000000);
 
@@ -545,6 +651,6 @@ START_TEST(lane_dies)
 END_TEST
 
 CHECK_MAIN("recover", backoff, attention, no_reconnect, resend_in_order, other_root, reopen_clean,
-	   reopen_other, reopen_dirty, closed_not_reopened, settle_remove, settle_rename,
-	   settle_symlink, settle_create, settle_mkdir, list_anew, cut_while_settling, poison,
-	   lane_dies)
+           reopen_other, reopen_dirty, closed_not_reopened, settle_remove, settle_rename,
+           rename_before_reopen, settle_append, settle_own_lock, settle_symlink, settle_create,
+           settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)

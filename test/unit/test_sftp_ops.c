@@ -8,6 +8,8 @@
 #include "check_main.h"
 #include "oom.h"
 #include "peer.h"
+#include "sftp/client.h"
+#include "sftp/engine.h"
 #include "sftp/wire.h"
 
 static struct peer p;
@@ -68,7 +70,8 @@ END_TEST
 
 START_TEST(symlink_order)
 {
-	/* OpenSSH gets the target first, others the standard's order; a bare pipe goes by extensions */
+	/* OpenSSH gets the target first, others the standard's order; a bare pipe goes by
+	 * extensions */
 	static const struct {
 		const char *banner;
 		bool ext;
@@ -89,8 +92,7 @@ START_TEST(symlink_order)
 		if (!cases[i].ext)
 			p.exts = 0;
 		peer_start(&p, "");
-		ck_assert_int_eq(
-		    OPS(&p)->symlink(BE(&p), "target", "/root/l", got_attr, &g), 0);
+		ck_assert_int_eq(OPS(&p)->symlink(BE(&p), "target", "/root/l", got_attr, &g), 0);
 		r = peer_take(&p, FXP_SYMLINK);
 		ck_assert_str_eq(r->path, cases[i].target_first ? "target" : "/root/l");
 		ck_assert_str_eq(r->path2, cases[i].target_first ? "/root/l" : "target");
@@ -104,10 +106,10 @@ START_TEST(setattr_steps)
 {
 	/* owner, then mode, then times, each alone and each behind the reply to the one before */
 	struct be_attr want = {.valid = BE_ATTR_MODE | BE_ATTR_OWNER | BE_ATTR_TIMES,
-			       .mode = 0104755,
-			       .uid = 1,
-			       .gid = 2,
-			       .mtime = 9};
+	                       .mode = 0104755,
+	                       .uid = 1,
+	                       .gid = 2,
+	                       .mtime = 9};
 	static const uint32_t steps[] = {BE_ATTR_OWNER, BE_ATTR_MODE, BE_ATTR_TIMES};
 
 	begin();
@@ -139,7 +141,8 @@ END_TEST
 
 START_TEST(setattr_plain)
 {
-	/* a mode that lsetstat cannot set is set by SETSTAT, never on a link, and that is remembered */
+	/* a mode that lsetstat cannot set is set by SETSTAT, never on a link, and that is
+	 * remembered */
 	struct be_attr want = {.valid = BE_ATTR_MODE, .mode = 0700}, link = file;
 
 	begin();
@@ -216,9 +219,8 @@ START_TEST(open_link)
 
 	begin();
 	peer_start(&p, "");
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/l", BE_READ, 0, 0, got_where, NULL, got_open,
-				       &g),
-			 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/l", BE_READ, 0, 0, got_where, NULL, got_open, &g), 0);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "H");
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &link);
 	peer_run(&p);
@@ -240,12 +242,12 @@ START_TEST(open_flags)
 	begin();
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a",
-				       BE_READ | BE_APPEND | BE_CREAT | BE_EXCL | BE_TRUNC, 0100640,
-				       0, got_where, NULL, got_open, &g),
-			 0);
+	                               BE_READ | BE_APPEND | BE_CREAT | BE_EXCL | BE_TRUNC, 0100640,
+	                               0, got_where, NULL, got_open, &g),
+	                 0);
 	r = peer_take(&p, FXP_OPEN);
-	ck_assert_uint_eq(r->pflags, FXF_READ | FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_EXCL |
-					 FXF_TRUNC);
+	ck_assert_uint_eq(r->pflags,
+	                  FXF_READ | FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_EXCL | FXF_TRUNC);
 	ck_assert_uint_eq(r->attr.valid, BE_ATTR_MODE);
 	ck_assert_uint_eq(r->attr.mode, 0640);
 	peer_status(&p, r, FX_FAILURE);
@@ -253,9 +255,8 @@ START_TEST(open_flags)
 	peer_run(&p);
 	ck_assert_int_eq(g.code, BE_FAILURE);
 	ck_assert_ptr_null(g.file);
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, got_where, NULL,
-				       got_open, &g),
-			 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, got_where, NULL, got_open, &g), 0);
 	ck_assert_uint_eq(peer_take(&p, FXP_OPEN)->attr.valid, 0);
 	peer_finish(&p);
 }
@@ -401,9 +402,8 @@ START_TEST(two_handles)
 	begin();
 	peer_start(&p, "");
 	f = peer_open(&p, "/root/a", BE_WRITE, 7, "W", &file);
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, got_where, NULL, got_open,
-				       &h),
-			 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, got_where, NULL, got_open, &h), 0);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "R");
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
 	peer_run(&p);
@@ -527,7 +527,8 @@ END_TEST
 
 START_TEST(rename_restored)
 {
-	/* when the rename fails after all the target comes back; a directory is never moved aside */
+	/* when the rename fails after all the target comes back; a directory is never moved aside
+	 */
 	struct peer_request *r;
 	char aside[4200];
 	struct be_attr dir = {.valid = BE_ATTR_MODE, .mode = S_IFDIR | 0755};
@@ -630,6 +631,91 @@ START_TEST(copy_same_lane)
 }
 END_TEST
 
+/* A copy between two lanes, where the source's second handle shows `second`. */
+static void copy_near(const struct be_attr *second, bool proven)
+{
+	struct be_file *from, *to;
+	struct peer_request *r;
+	uint32_t lane;
+
+	begin();
+	peer_start(&p, "");
+	fxp_client_want_lanes(&p.fb->client, LANE_BULK, 2);
+	peer_answer_setup(&p);
+	from = peer_open(&p, "/root/a", BE_READ, 1, "A", &file);
+	to = peer_open(&p, "/root/b", BE_WRITE, 2, "B", &file);
+	ck_assert_int_eq(OPS(&p)->copy(BE(&p), from, 0, to, 0, 50, got_status, &g), 0);
+	r = peer_take(&p, FXP_OPEN);
+	lane = r->lane;
+	ck_assert_uint_eq(r->pflags, FXF_READ);
+	peer_handle(&p, r, "A2");
+	peer_run(&p);
+	for (unsigned i = 0; i < 2; i++) {
+		r = peer_take(&p, FXP_FSTAT);
+		peer_attr(&p, r, strcmp(r->handle, "A2") == 0 ? second : &file);
+	}
+	peer_run(&p);
+	if (proven) {
+		r = peer_take(&p, FXP_EXTENDED);
+		ck_assert_str_eq(r->handle, "A2");
+		ck_assert_str_eq(r->handle2, "B");
+		ck_assert_uint_eq(r->lane, lane);
+		peer_status(&p, r, FX_OK);
+		peer_run(&p);
+	} else {
+		ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "A2");
+	}
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, proven ? BE_OK : BE_UNSUPPORTED);
+	OPS(&p)->close(BE(&p), from);
+	OPS(&p)->close(BE(&p), to);
+	peer_finish(&p);
+}
+
+START_TEST(copy_two_lanes)
+{
+	/* between lanes the source is opened next to the target, and used once proven the same */
+	struct be_attr other;
+
+	file = peer_file_attr(100, 50);
+	copy_near(&file, true);
+	other = file;
+	other.mtime++;
+	copy_near(&other, false);
+}
+END_TEST
+
+static void cancel_inside(void *arg, const struct be_entry *entries, size_t count)
+{
+	struct be_list **l = arg;
+
+	(void)entries;
+	(void)count;
+	OPS(&p)->list_cancel(BE(&p), *l);
+	g.name_count++;
+}
+
+START_TEST(list_cancelled_inside)
+{
+	/* a listing may be cancelled from its own callback */
+	static const char *const names[] = {"a", "b"};
+	static struct be_list *l;
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->list(BE(&p), "/root", cancel_inside, got_status, &l, &l), 0);
+	peer_handle(&p, peer_take(&p, FXP_OPENDIR), "D");
+	peer_run(&p);
+	while (peer_waiting(&p) && g.name_count == 0) {
+		peer_names(&p, peer_take(&p, FXP_READDIR), names, 2);
+		peer_run(&p);
+	}
+	ck_assert_uint_eq(g.name_count, 1);
+	ck_assert_str_eq(peer_find(&p, FXP_CLOSE)->handle, "D");
+	peer_finish(&p);
+}
+END_TEST
+
 /* One of each call; with some allocation failing each says -ENOMEM or answers exactly once. */
 static unsigned call_all(struct be_file *f, struct data *d, unsigned *started)
 {
@@ -687,6 +773,6 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
-	   setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
-	   write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
-	   rename_kinds, too_long, copy_same_lane, no_memory)
+           setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
+           write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
+           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, no_memory)

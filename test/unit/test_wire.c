@@ -70,12 +70,12 @@ START_TEST(attr_round_trip)
 {
 	/* any set of attributes comes back as it was sent, and only that set */
 	const struct be_attr full = {.valid = 0xf,
-				     .mode = 0104755,
-				     .size = 0x123456789abc,
-				     .uid = 1,
-				     .gid = 0xfffffffe,
-				     .atime = 0xffffffff,
-				     .mtime = 7};
+	                             .mode = 0104755,
+	                             .size = 0x123456789abc,
+	                             .uid = 1,
+	                             .gid = 0xfffffffe,
+	                             .atime = 0xffffffff,
+	                             .mtime = 7};
 
 	for (uint32_t valid = 0; valid < 16; valid++) {
 		uint8_t bytes[FXP_ATTR_WIRE_MAX];
@@ -126,7 +126,7 @@ START_TEST(attr_extended)
 END_TEST
 
 static size_t put_entry(uint8_t *bytes, size_t size, const void *name, size_t len,
-			const char *longname)
+                        const char *longname)
 {
 	struct be_attr attr = {.valid = BE_ATTR_MODE, .mode = 0100644};
 	struct fxp_out out = {.bytes = bytes, .size = size};
@@ -169,9 +169,9 @@ START_TEST(hostile_names)
 		size_t len;
 		bool good;
 	} cases[] = {
-	    {"", 0, false},	   {".", 1, false},  {"..", 2, false},	 {"a/b", 3, false},
-	    {"../../etc", 9, false}, {"/", 1, false}, {"a\0b", 3, false}, {"...", 3, true},
-	    {".a", 2, true},	   {"\xff\n\\", 3, true}, {" ", 1, true},
+	    {"", 0, false},          {".", 1, false},       {"..", 2, false},   {"a/b", 3, false},
+	    {"../../etc", 9, false}, {"/", 1, false},       {"a\0b", 3, false}, {"...", 3, true},
+	    {".a", 2, true},         {"\xff\n\\", 3, true}, {" ", 1, true},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -214,7 +214,7 @@ START_TEST(longname)
 		uint8_t *bytes = exact(cases[i].text, len);
 
 		ck_assert_msg(fxp_longname_nlink((char *)bytes, len) == cases[i].nlink, "\"%s\"",
-			      cases[i].text);
+		              cases[i].text);
 		free(bytes);
 	}
 }
@@ -225,7 +225,7 @@ START_TEST(version)
 	/* an extension counts only where name and version both match; cut packets are rejected */
 	static const char *const pairs[][2] = {
 	    {"posix-rename@openssh.com", "1"}, {"statvfs@openssh.com", "1"},
-	    {"fsync@openssh.com", "1"},	       {"hardlink@openssh.com", "12"},
+	    {"fsync@openssh.com", "1"},        {"hardlink@openssh.com", "12"},
 	    {"unknown@example.com", "3"},      {"fstatvfs@openssh.com", "2"},
 	};
 	uint8_t bytes[500];
@@ -260,4 +260,4 @@ START_TEST(version)
 END_TEST
 
 CHECK_MAIN("wire", numbers, string_caps, attr_round_trip, attr_extended, entry_cut, hostile_names,
-	   longname, version)
+           longname, version)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Writing one file over several lanes: when, the proof, order, and what happens without it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "check_main.h"
+#include "peer.h"
+
+#define PIECE 261120u
+
+static struct peer p;
+static struct got g, h;
+static struct data *d;
+static struct be_file *f;
+static uint64_t written;
+
+static void write_piece(uint64_t off)
+{
+	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, off, d, 0, PIECE, got_status, &g), 0);
+	if (off + PIECE > written)
+		written = off + PIECE;
+}
+
+static void answer_writes(void)
+{
+	bool any = true;
+
+	while (any) {
+		any = false;
+		list_for_each_safe (pos, next, &p.requests) {
+			struct peer_request *r = list_entry(pos, struct peer_request, entry);
+
+			if (r->type != FXP_WRITE)
+				continue;
+			list_del(&r->entry);
+			list_push_back(&p.taken, &r->entry);
+			peer_status(&p, r, FX_OK);
+			any = true;
+		}
+		peer_run(&p);
+	}
+}
+
+/* A file of 5 MiB is written over one lane; the other lanes are open; OPENs are out on them. */
+static void begin(uint32_t flags)
+{
+	struct be_attr empty = peer_file_attr(0, 50);
+
+	memset(&g, 0, sizeof(g));
+	memset(&h, 0, sizeof(h));
+	written = 0;
+	peer_init(&p);
+	p.rtt_ms = 10;
+	peer_start(&p, "");
+	d = data_create(&p.budget, PIECE);
+	memset(d->bytes, 'x', PIECE);
+	f = peer_open(&p, "/root/big", flags, 1, "H", &empty);
+	for (unsigned i = 0; i < 20; i++)
+		write_piece((uint64_t)i * PIECE);
+	answer_writes();
+	peer_answer_setup(&p);
+	ck_assert_uint_eq(g.count, 20);
+	write_piece(written);
+	answer_writes();
+}
+
+static void finish(void)
+{
+	data_unref(d);
+	OPS(&p)->close(BE(&p), f);
+	peer_finish(&p);
+}
+
+/* Answers the OPENs with handles "S<lane>". Return: how many there were. */
+static unsigned answer_opens(void)
+{
+	unsigned count = 0;
+
+	while (peer_waiting(&p)) {
+		struct peer_request *r = peer_take(&p, FXP_OPEN);
+		char name[16];
+
+		ck_assert_uint_eq(r->pflags, FXF_WRITE);
+		ck_assert_str_eq(r->path, "/root/big");
+		snprintf(name, sizeof(name), "S%u", r->lane);
+		peer_handle(&p, r, name);
+		count++;
+	}
+	peer_run(&p);
+	return count;
+}
+
+/* Answers every FSTAT; on lane `odd` with another mtime. */
+static void answer_proof(uint64_t size, uint32_t odd)
+{
+	struct be_attr attr = peer_file_attr(size, 60), other = peer_file_attr(size, 61);
+
+	while (peer_waiting(&p)) {
+		struct peer_request *r = peer_take(&p, FXP_FSTAT);
+
+		peer_attr(&p, r, r->lane == odd ? &other : &attr);
+	}
+	peer_run(&p);
+}
+
+/* Writes twelve pieces. Return: a bit for each lane they went to. */
+static unsigned lanes_used(void)
+{
+	unsigned lanes = 0;
+
+	for (unsigned i = 0; i < 12; i++)
+		write_piece(written);
+	list_for_each (pos, &p.requests) {
+		const struct peer_request *r = list_entry(pos, const struct peer_request, entry);
+
+		if (r->type == FXP_WRITE)
+			lanes |= 1u << r->lane;
+	}
+	return lanes;
+}
+
+START_TEST(proven)
+{
+	/* a large file is written over six lanes once all handles show the same file */
+	begin(BE_WRITE);
+	ck_assert_uint_eq(answer_opens(), 5);
+	ck_assert_uint_eq(peer_waiting(&p), 6);
+	answer_proof(written, 0);
+	ck_assert_uint_eq(lanes_used(), 0xfc);
+	answer_writes();
+	/* close closes them all */
+	data_unref(d);
+	OPS(&p)->close(BE(&p), f);
+	ck_assert_uint_eq(peer_waiting(&p), 6);
+	for (unsigned i = 0; i < 6; i++)
+		peer_status(&p, peer_take(&p, FXP_CLOSE), FX_OK);
+	peer_run(&p);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(other_file)
+{
+	/* a handle that shows anything else is closed and never carries data */
+	begin(BE_WRITE);
+	answer_opens();
+	answer_proof(written, 4);
+	ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "S4");
+	ck_assert_uint_eq(lanes_used(), 0xfc & ~(1u << 4));
+	finish();
+}
+END_TEST
+
+START_TEST(foreign_size)
+{
+	/* a size that our own writes do not explain proves nothing */
+	begin(BE_WRITE);
+	answer_opens();
+	answer_proof(written + 1, 0);
+	for (unsigned i = 0; i < 5; i++)
+		peer_take(&p, FXP_CLOSE);
+	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	finish();
+}
+END_TEST
+
+START_TEST(refused)
+{
+	/* where further handles are refused the file stays on its lane, without an error */
+	begin(BE_WRITE);
+	for (unsigned i = 0; i < 5; i++)
+		peer_status(&p, peer_take(&p, FXP_OPEN), FX_PERMISSION_DENIED);
+	peer_run(&p);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	finish();
+}
+END_TEST
+
+START_TEST(append_never)
+{
+	/* a file opened with O_APPEND is never striped */
+	begin(BE_WRITE | BE_APPEND);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	finish();
+}
+END_TEST
+
+START_TEST(held_for_proof)
+{
+	/* while the proof is under way no byte is written */
+	begin(BE_WRITE);
+	answer_opens();
+	write_piece(written);
+	ck_assert_uint_eq(peer_waiting(&p), 6);
+	answer_proof(written - PIECE, 0);
+	peer_take(&p, FXP_WRITE);
+	finish();
+}
+END_TEST
+
+START_TEST(overlap)
+{
+	/* a write over bytes that are under way on another lane waits for them; fsync for all lanes
+	 */
+	struct peer_request *first;
+
+	begin(BE_WRITE);
+	answer_opens();
+	answer_proof(written, 0);
+	write_piece(written);
+	first = peer_take(&p, FXP_WRITE);
+	for (unsigned i = 0; i < 5; i++)
+		write_piece(written);
+	ck_assert_uint_eq(peer_waiting(&p), 5);
+	write_piece(first->off);
+	write_piece(first->off);
+	ck_assert_uint_eq(peer_waiting(&p), 5);
+	ck_assert_int_eq(OPS(&p)->fsync(BE(&p), f, got_status, &h), 0);
+	list_for_each (pos, &p.requests)
+		ck_assert_uint_eq(list_entry(pos, struct peer_request, entry)->type, FXP_WRITE);
+	peer_status(&p, first, FX_OK);
+	peer_run(&p);
+	answer_writes();
+	ck_assert_uint_eq(h.count, 0);
+	peer_status(&p, peer_find(&p, FXP_EXTENDED), FX_OK);
+	peer_run(&p);
+	ck_assert_uint_eq(h.count, 1);
+	finish();
+}
+END_TEST
+
+START_TEST(lost)
+{
+	/* after a loss everything goes again over the one handle that was opened again */
+	struct be_attr now;
+
+	begin(BE_WRITE);
+	check_allow_errors();
+	answer_opens();
+	answer_proof(written, 0);
+	ck_assert_uint_eq(lanes_used(), 0xfc);
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	peer_wait(&p, 1000);
+	peer_answer_setup(&p);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "H2");
+	peer_run(&p);
+	now = peer_file_attr(written - PIECE, 70);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &now);
+	peer_run(&p);
+	ck_assert_uint_eq(peer_waiting(&p), 12);
+	list_for_each (pos, &p.requests)
+		ck_assert_str_eq(list_entry(pos, struct peer_request, entry)->handle, "H2");
+	answer_writes();
+	ck_assert_uint_eq(g.count, 33);
+	ck_assert_int_eq(g.code, BE_OK);
+	finish();
+}
+END_TEST
+
+CHECK_MAIN("stripe", proven, other_file, foreign_size, refused, append_never, held_for_proof,
+           overlap, lost)

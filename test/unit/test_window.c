@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The fxp window against a simulated line: a rate, a round trip, nothing else. */
+#include <string.h>
+
+#include "check_main.h"
+#include "sftp/window.h"
+
+#define PIECE      32768u
+#define QUEUE_SIZE 65536u
+
+static struct fxp_window w;
+
+static struct {
+	struct fxp_window_sample sample;
+	double done_ms;
+} queue[QUEUE_SIZE];
+static unsigned head, tail;
+static double line_free_ms;
+
+static void begin(size_t len)
+{
+	fxp_window_init(&w, len);
+	head = tail = 0;
+	line_free_ms = 0;
+}
+
+/* Keeps the window full from `from_ms` for `span_ms`. Return: bytes delivered. */
+static uint64_t run(int64_t from_ms, int64_t span_ms, double rate, int64_t rtt_ms)
+{
+	uint64_t before = w.delivered_len;
+
+	for (int64_t now = from_ms; now < from_ms + span_ms; now++) {
+		while (head != tail && queue[tail].done_ms <= (double)now)
+			fxp_window_done(&queue[tail++ % QUEUE_SIZE].sample, PIECE, now);
+		while (fxp_window_room(&w, PIECE)) {
+			double start = line_free_ms > (double)now ? line_free_ms : (double)now;
+
+			fxp_window_sent(&w, &queue[head % QUEUE_SIZE].sample, PIECE, now);
+			line_free_ms = start + PIECE * 1000 / rate;
+			queue[head % QUEUE_SIZE].done_ms = line_free_ms + (double)rtt_ms;
+			head++;
+		}
+		ck_assert_uint_lt(head, QUEUE_SIZE);
+	}
+	return w.delivered_len - before;
+}
+
+START_TEST(two_always)
+{
+	/* two requests may always be in flight, however small the window */
+	struct fxp_window_sample s[3];
+
+	begin(1);
+	ck_assert(fxp_window_room(&w, 1000000));
+	fxp_window_sent(&w, &s[0], 1000000, 0);
+	ck_assert(fxp_window_room(&w, 1000000));
+	fxp_window_sent(&w, &s[1], 1000000, 0);
+	ck_assert(!fxp_window_room(&w, 1));
+	fxp_window_done(&s[0], 0, 5);
+	ck_assert(fxp_window_room(&w, 1));
+	/* a second answer to one request changes nothing */
+	fxp_window_done(&s[0], 1000000, 5);
+	ck_assert_uint_eq(w.in_flight_count, 1);
+}
+END_TEST
+
+START_TEST(finds_rate)
+{
+	/* from 128 KiB the window finds the rate of the line, and then holds about its product */
+	const double rate = 12.5e6;
+	const int64_t rtt_ms = 50;
+	const uint64_t product = (uint64_t)(rate * (double)rtt_ms / 1000);
+
+	begin(128 * 1024);
+	run(0, 2000, rate, rtt_ms);
+	ck_assert(w.full);
+	ck_assert_uint_ge(run(2000, 2000, rate, rtt_ms), (uint64_t)(rate * 2 * 0.95));
+	ck_assert_uint_ge(w.window_len, product);
+	ck_assert_uint_le(w.window_len, product * 2);
+}
+END_TEST
+
+START_TEST(follows_down)
+{
+	/* when the line slows down the window follows, so that lookups do not queue behind it */
+	begin(128 * 1024);
+	run(0, 2000, 50e6, 20);
+	run(2000, 6000, 2e6, 20);
+	ck_assert_uint_le(w.window_len, 2e6 * 0.020 * 2 + 65536);
+}
+END_TEST
+
+START_TEST(grows_again)
+{
+	/* with more lanes the search for the limit begins again */
+	uint64_t slow, fast;
+
+	begin(1024 * 1024);
+	run(0, 2000, 20e6, 50);
+	slow = w.rate;
+	fxp_window_grow(&w);
+	run(2000, 2000, 100e6, 50);
+	fast = run(4000, 1000, 100e6, 50);
+	ck_assert_uint_gt(fast, slow * 4);
+}
+END_TEST
+
+START_TEST(no_creep)
+{
+	/* a stream that never pauses does not take its own queue for distance */
+	begin(128 * 1024);
+	run(0, 60000, 5e6, 40);
+	ck_assert_uint_le(w.window_len, 5e6 * 0.040 * 2);
+	/* but a way that has become longer is noticed */
+	run(60000, 40000, 5e6, 160);
+	ck_assert_uint_ge(w.window_len, 5e6 * 0.160);
+}
+END_TEST
+
+CHECK_MAIN("window", two_always, finds_rate, follows_down, grows_again, no_creep)
