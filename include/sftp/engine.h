@@ -31,6 +31,8 @@ struct fxp_node {
 	struct be_attr known;  /* as the server last showed it */
 	bool dirty;            /* written since */
 	unsigned write_count;  /* WRITEs and copies in flight */
+	unsigned wire_count; /* WRITEs that were sent and not answered */
+	struct fxp_stripes *prover; /* not NULL: no further WRITE is sent until it is done */
 	unsigned change_count; /* attribute changes in flight */
 	uint64_t acked_end;    /* behind the last byte whose WRITE was acknowledged */
 	uint64_t sent_end;     /* behind the last byte sent */

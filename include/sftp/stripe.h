@@ -19,6 +19,9 @@ void fxp_stripes_destroy(struct be_file *f);
 /* The connection broke: they are gone. */
 void fxp_stripes_lost(struct be_file *f);
 
+/* Much is being written: lanes for further handles are opened in the background. */
+void fxp_stripes_foresee(struct be_file *f);
+
 /* A WRITE was acknowledged: time for further handles? */
 void fxp_stripes_consider(struct be_file *f);
 
@@ -27,5 +30,8 @@ struct fxp_handle *fxp_stripes_next(struct be_file *f);
 
 /* The same handle, or the first one when its connection is gone. */
 struct fxp_handle *fxp_stripes_live(struct be_file *f, struct fxp_handle *h);
+
+/* A WRITE of `n` was answered: was it the one that a proof waits for? */
+void fxp_stripes_drained(struct fxp_node *n);
 
 #endif

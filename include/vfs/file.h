@@ -55,6 +55,7 @@ struct file {
 	uint64_t gather_off;
 	size_t gather_len;
 	struct timer flush_timer;
+	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
 };
 
@@ -81,9 +82,15 @@ struct file *file_of_node(const struct node *n);
 /* Where the backend finds the path when it has to open again: be_where_fn. */
 int file_where(void *owner, char *path, size_t size);
 
+/* open.c: sends the OPEN of an operation that waited for the WRITEs before its truncation. */
+void open_send(struct op *op);
+
 /* write.c: sends what is gathered: of one file, of all files of a node. */
 void file_send(struct file *f);
 void file_send_node(struct node *n);
+
+/* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
+void file_settle_unused(struct node *n);
 
 /* write.c: room in the budget may have come back. */
 void file_room(struct vfs *v);

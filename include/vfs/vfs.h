@@ -181,8 +181,13 @@ void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const 
 		     mode_t mode, int flags);
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags);
 void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint64_t off);
+
+/*
+ * `page`: the kernel writes a page of a mapping, through whichever descriptor it likes: it belongs
+ * at `off` even if that one appends.
+ */
 void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
-	       uint64_t off);
+	       uint64_t off, bool page);
 void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_release(struct vfs *v, struct vfs_req *req, uint64_t fh);

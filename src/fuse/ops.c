@@ -154,7 +154,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
                      struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
-	vfs_write(call->fs->vfs, &call->req, fi->fh, bytes, size, (uint64_t)off);
+	vfs_write(call->fs->vfs, &call->req, fi->fh, bytes, size, (uint64_t)off, fi->writepage);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

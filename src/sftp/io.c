@@ -14,6 +14,7 @@
 #define STREAM_READ_LEN_MIN 65536u             /* bytes: a READ of a reader in sequence */
 #define STREAM_FILE_LEN_MIN (4u * 1024 * 1024) /* bytes: a file worth a large first window */
 #define STREAM_WINDOW_LEN   (4u * 1024 * 1024) /* bytes: that window */
+#define UNSENT_LEN_MAX      (1024u * 1024) /* bytes that may wait in the link for a channel window */
 #define SHORT_LEN_MIN       1024u /* bytes: shorter replies say nothing about a server's cap */
 
 struct fxp_io {
@@ -22,6 +23,7 @@ struct fxp_io {
 	struct be_file *file;
 	struct fxp_handle *handle;
 	bool write;
+	bool sent;
 	uint64_t off;
 	size_t len;
 	struct data *block; /* WRITE: what to write; READ: what came in several replies */
@@ -133,10 +135,16 @@ static void write_finish(struct fxp_io *io, const struct be_status *st)
 	struct fxp_backend *fb = f->fb;
 	bool ok = st->code == BE_OK;
 
+	if (io->sent)
+		f->node->wire_count--;
 	fxp_node_write_done(f->node, ok, io->off, io->len);
 	if (ok)
 		fxp_stripes_consider(f);
+	fxp_stripes_drained(f->node);
 	fxp_order_done(&io->order);
+	/* First the bytes: who waits for room in the budget is woken by the answer. */
+	data_unref(io->block);
+	io->block = NULL;
 	io->done.status(io->arg, st);
 	io_free(io);
 	fxp_io_pump(fb);
@@ -187,6 +195,9 @@ static void io_go(struct fxp_io *io)
 	choose_lane(io);
 	if (io_send(io)) {
 		fxp_order_sent(&io->order);
+		io->sent = true;
+		if (io->write)
+			io->file->node->wire_count++;
 		return;
 	}
 	fxp_status_set(&status, BE_ERRNO, ENOMEM, "");
@@ -202,18 +213,36 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 
 	if (c->failing || c->state != FXP_CLIENT_UP)
 		return true;
+	/* What waits for a channel window is better kept here: more lanes may open for it. */
+	if (io->write && c->up_window.in_flight_count > 1 &&
+	    link_unsent_len(fb->link) > UNSENT_LEN_MAX)
+		return false;
 	return fxp_window_room(io->write ? &c->up_window : &c->down_window, io->len);
+}
+
+static bool held(const struct fxp_backend *fb, const struct fxp_io *io)
+{
+	return io->write && io->file->node->prover && !fb->client.failing;
+}
+
+/* The first that may go; NULL when all wait for the proof of a further handle. */
+static struct fxp_io *next_io(struct fxp_backend *fb, struct list *queue)
+{
+	list_for_each (e, queue) {
+		struct fxp_io *io = list_entry(e, struct fxp_io, queue);
+
+		if (!held(fb, io))
+			return io;
+	}
+	return NULL;
 }
 
 static void pump(struct fxp_backend *fb, struct list *queue)
 {
-	while (!list_empty(queue)) {
-		struct fxp_io *io = list_entry(queue->next, struct fxp_io, queue);
+	struct fxp_io *io;
 
-		if (!room(fb, io))
-			return;
+	while ((io = next_io(fb, queue)) && room(fb, io))
 		io_go(io);
-	}
 }
 
 void fxp_io_pump(struct fxp_backend *fb)
@@ -244,8 +273,10 @@ static int io_start(struct fxp_io *io)
 	io->order.ready = io_ready;
 	fxp_file_ref(f);
 	f->io_count++;
-	if (io->write)
+	if (io->write) {
 		fxp_node_write_sent(f->node, io->off, io->len);
+		fxp_stripes_foresee(f);
+	}
 	if (fxp_order_add(&f->node->order, &io->order))
 		io_ready(&io->order);
 	return 0;

@@ -123,6 +123,7 @@ static void send_init(struct fxp_client *c, struct fxp_lane *lane)
 	p->head = head;
 	p->head_len = out.len;
 	lane->state = FXP_LANE_GREETING;
+	log_debug(LOG_SFTP, "lane=%u open, saying hello", lane->id);
 	link_send(c->link, p);
 }
 
@@ -233,6 +234,7 @@ static void on_version(struct fxp_client *c, struct fxp_lane *lane, uint8_t *byt
 		return;
 	}
 	lane->state = FXP_LANE_UP;
+	log_verbose(LOG_SFTP, "lane=%u can be used", lane->id);
 	if (lane->lane_class == LANE_META)
 		meta_up(c, lane, exts);
 	else

@@ -2,8 +2,9 @@
 /*
  * Further handles of one file on other lanes. Owner: the loop.
  *
- * Life: idle -> opening (an OPEN on each other bulk lane) -> proving (all I/O of the node drained,
- * then FSTAT by every handle) -> ready, or off for good. A lost connection leads back to idle.
+ * Life: idle -> opening (an OPEN on each other bulk lane) -> proving (FSTAT by every handle, when the
+ * WRITEs on their way are answered) -> ready, or off for good. Meanwhile no WRITE of the node is sent;
+ * what was handed over goes over all handles then. A lost connection leads back to idle.
  */
 #include "sftp/stripe.h"
 
@@ -32,7 +33,6 @@ struct fxp_stripe {
 struct fxp_stripes {
 	struct be_file *file;
 	enum stripes_state state;
-	struct fxp_order_op barrier;
 	unsigned pending; /* replies */
 	unsigned count;   /* of `stripes` in use */
 	unsigned turn;
@@ -137,9 +137,12 @@ static bool same_file(const struct be_attr *a, const struct be_attr *b)
 static void stripes_over(struct fxp_stripes *all)
 {
 	struct be_file *f = all->file;
+	struct fxp_backend *fb = f->fb;
 
-	fxp_order_done(&all->barrier);
+	if (f->node->prover == all)
+		f->node->prover = NULL;
 	fxp_file_unref(f);
+	fxp_io_pump(fb);
 }
 
 static void stripes_proven(struct fxp_stripes *all)
@@ -178,9 +181,8 @@ static void stripe_seen(void *arg, const struct fxr_answer *answer)
 	stripes_proven(s->all);
 }
 
-static void prove(struct fxp_order_op *order)
+static void prove(struct fxp_stripes *all)
 {
-	struct fxp_stripes *all = list_entry(order, struct fxp_stripes, barrier);
 	struct fxp_client *c = &all->file->fb->client;
 	struct fxr_args args = {.handle = &all->file->handle};
 
@@ -215,9 +217,15 @@ static void stripes_opened(struct fxp_stripes *all)
 		return;
 	}
 	all->state = STRIPES_PROVING;
-	all->barrier = (struct fxp_order_op){.change = true, .end = UINT64_MAX, .ready = prove};
-	if (fxp_order_add(&all->file->node->order, &all->barrier))
-		prove(&all->barrier);
+	fxp_stripes_drained(all->file->node);
+}
+
+void fxp_stripes_drained(struct fxp_node *n)
+{
+	struct fxp_stripes *all = n->prover;
+
+	if (all && all->state == STRIPES_PROVING && n->wire_count == 0 && !all->pending)
+		prove(all);
 }
 
 static void stripe_opened(void *arg, const struct fxr_answer *answer)
@@ -249,6 +257,7 @@ static void stripes_open(struct fxp_stripes *all)
 	all->state = STRIPES_OPENING;
 	all->lost = false;
 	all->pending = 1;
+	f->node->prover = all;
 	fxp_file_ref(f);
 	list_for_each (e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
@@ -284,18 +293,30 @@ static bool lanes_ready(struct fxp_client *c)
 	return any && c->lane_count > 2;
 }
 
+static bool may_stripe(const struct be_file *f)
+{
+	const struct fxp_client *c = &f->fb->client;
+
+	return (f->flags & BE_WRITE) && !(f->flags & BE_APPEND) && !f->closed && !f->stale &&
+	       c->state == FXP_CLIENT_UP && !c->broken && c->stats.rtt_min_ms >= RTT_MIN_MS &&
+	       f->node->sent_end >= LANES_AT_LEN;
+}
+
+void fxp_stripes_foresee(struct be_file *f)
+{
+	if (may_stripe(f))
+		fxp_client_want_lanes(&f->fb->client, LANE_BULK, STRIPE_COUNT_MAX + 1);
+}
+
 void fxp_stripes_consider(struct be_file *f)
 {
 	struct fxp_client *c = &f->fb->client;
 	struct fxp_node *n = f->node;
 
-	if (!(f->flags & BE_WRITE) || (f->flags & BE_APPEND) || f->closed || f->stale ||
-	    c->state != FXP_CLIENT_UP || c->broken || c->stats.rtt_min_ms < RTT_MIN_MS ||
-	    n->sent_end < LANES_AT_LEN)
+	if (n->prover || !may_stripe(f))
 		return;
 	if (f->stripes && f->stripes->state != STRIPES_IDLE)
 		return;
-	fxp_client_want_lanes(c, LANE_BULK, STRIPE_COUNT_MAX + 1);
 	if (n->sent_end < STRIPE_AT_LEN || !n->written_end || !lanes_ready(c))
 		return;
 	if (!f->stripes) {

@@ -44,8 +44,10 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 	struct file *in = file_find(v, fh_in), *out = file_find(v, fh_out);
 	uint64_t size;
 
-	if (!v->ops->info(v->be)->caps.copy || (out && (out->flags & O_APPEND))) {
-		v->replies->err(req, EOPNOTSUPP); /* the kernel reads and writes instead */
+	/* Otherwise the kernel reads and writes; OpenSSH refuses to copy within one file. */
+	if (!v->ops->info(v->be)->caps.copy || (out && (out->flags & O_APPEND)) ||
+	    (in && out && in->node == out->node)) {
+		v->replies->err(req, EOPNOTSUPP);
 		return;
 	}
 	op = op_on_file(v, req, OP_COPY, fh_in);

@@ -111,26 +111,31 @@ struct op *op_on_file(struct vfs *v, struct vfs_req *req, enum op_kind kind, uin
 	return op;
 }
 
+void file_settle_unused(struct node *n)
+{
+	if (!list_empty(&n->files) || n->settling_count || !n->dirty)
+		return;
+	n->dirty = false;
+	n->pages.known = false;
+	n->change_count++;
+	attr_expire(n);
+}
+
 void file_release(struct file *f)
 {
 	struct vfs *v = f->v;
 	struct node *n = f->node;
 
+	if (f->plain)
+		file_release(f->plain);
 	file_send(f);
 	timer_cancel(&f->flush_timer);
 	hash_del(&v->files, &f->by_fh);
 	list_del(&f->in_node);
 	v->ops->close(v->be, f->be);
 	f->be = NULL;
-	if (list_empty(&n->files)) {
-		/* Nobody is left to read on, and nobody has promised to flush. */
-		chunks_drop(n, 0, UINT64_MAX);
-		if (n->dirty) {
-			n->dirty = false;
-			n->pages.known = false;
-			n->change_count++;
-			attr_expire(n);
-		}
-	}
+	if (list_empty(&n->files))
+		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
+	file_settle_unused(n);
 	file_unref(f);
 }

@@ -17,6 +17,8 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 
+#define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
+
 static uint32_t backend_flags(int flags)
 {
 	uint32_t out = 0;
@@ -69,9 +71,31 @@ static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 {
 	out->fh = f->fh;
 	out->keep_cache = pages_are_good(v, n, a, f->flags);
-	/* A file of /proc says 0 and has content: only asking for it tells. */
-	out->direct_io = v->cfg.direct_io ||
-			 (a && a->size == 0 && !n->dirty && (f->flags & O_ACCMODE) == O_RDONLY);
+	out->direct_io = v->cfg.direct_io;
+}
+
+static void answer_opened(struct op *op, struct file *f, const struct vfs_opened *o)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+
+	op_free(op);
+	if (!req || !v->replies->open(req, o))
+		file_release(f);
+}
+
+/* The first bytes of a file that says it is empty. */
+static void peeked(void *arg, const struct be_status *st, struct data *block, size_t off,
+		   size_t len)
+{
+	struct op *op = arg;
+	struct file *f = op->file;
+	struct vfs_opened o;
+
+	describe_open(op->v, op->node, f, NULL, &o);
+	o.direct_io = o.direct_io || st->code == BE_OK;
+	data_unref(block);
+	answer_opened(op, f, &o);
 }
 
 static void answer_open(struct op *op, struct be_file *be, const struct be_attr *a)
@@ -79,18 +103,23 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 	struct vfs *v = op->v;
 	struct node *n = op->node;
 	struct file *f = file_create(v, n, be, op->flags);
-	struct vfs_req *req;
 	struct vfs_opened o = {0};
 
 	if (!f) {
 		op_fail(op, -ENOMEM);
 		return;
 	}
+	/*
+	 * A file of /proc says 0 and has content: only asking for it tells, and the kernel asks only
+	 * on a descriptor without page cache. For files that are empty that would forbid mmap.
+	 */
+	if (a && a->size == 0 && !n->dirty && (op->flags & O_ACCMODE) == O_RDONLY &&
+	    v->ops->read(v->be, be, 0, PEEK_LEN, peeked, op) == 0) {
+		op->file = file_ref(f);
+		return;
+	}
 	describe_open(v, n, f, a, &o);
-	req = op_take_req(op);
-	op_free(op);
-	if (!req || !v->replies->open(req, &o))
-		file_release(f);
+	answer_opened(op, f, &o);
 }
 
 /* What an open has brought, while an older handle is asked whether it is the same file. */
@@ -158,6 +187,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 	if (op->flags & O_TRUNC) {
 		n->change_count++;
 		n->dirty = false;
+		chunks_drop(n, 0, UINT64_MAX);
 		if (a)
 			attr_update(v, n, a, n->change_count);
 		else
@@ -176,19 +206,29 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 	answer_open(op, be, a);
 }
 
+void open_send(struct op *op)
+{
+	struct vfs *v = op->v;
+	uint32_t flags = backend_flags(op->flags & ~(O_CREAT | O_EXCL));
+
+	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid, file_where,
+					 NULL, opened, op));
+}
+
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
 {
 	struct op *op = op_create(v, req, OP_OPEN);
-	int err;
 
 	if (!op || !op_on_node(op, node_find(v, nodeid)))
 		return;
 	op->flags = flags;
 	if (flags & O_TRUNC)
 		file_send_node(op->node);
-	err = v->ops->open(v->be, op->path, backend_flags(flags & ~(O_CREAT | O_EXCL)), 0, nodeid,
-			   file_where, NULL, opened, op);
-	op_failed_start(op, err);
+	/* A WRITE that the server gets after the truncation would come back to life. */
+	if ((flags & O_TRUNC) && op->node->unacked_count)
+		list_push_back(&op->node->drain_waiters, &op->wait);
+	else
+		open_send(op);
 }
 
 static void answer_create(struct op *op, struct node *n, struct be_file *be,

@@ -120,6 +120,17 @@ static void chunk_read(void *arg, const struct be_status *st, struct data *block
 	node_unref(v, n);
 }
 
+/* What any descriptor of the file has gathered in the range must be on its way before the READ. */
+static void send_overlapping(struct node *n, uint64_t off, size_t len)
+{
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if (f->gather && off < f->gather_off + f->gather_len && f->gather_off < off + len)
+			file_send(f);
+	}
+}
+
 /* Asks for [off, off + len). Return: the chunk, or NULL with a negative errno in *err. */
 static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *err)
 {
@@ -131,6 +142,7 @@ static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *
 	*err = -ENOMEM;
 	if (!c)
 		return NULL;
+	send_overlapping(n, off, len);
 	c->v = v;
 	c->node = n;
 	c->off = off;
@@ -375,17 +387,6 @@ static void read_continue(struct op *op)
 	}
 }
 
-/* What any descriptor of the file has gathered in the range must be on its way before the READ. */
-static void send_overlapping(struct node *n, uint64_t off, size_t len)
-{
-	list_for_each(e, &n->files) {
-		struct file *f = list_entry(e, struct file, in_node);
-
-		if (f->gather && off < f->gather_off + f->gather_len && f->gather_off < off + len)
-			file_send(f);
-	}
-}
-
 void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint64_t off)
 {
 	struct op *op = op_on_file(v, req, OP_READ, fh);
@@ -400,7 +401,6 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 	}
 	op->off = off;
 	op->len = len;
-	send_overlapping(op->node, off, len);
 	/* First what is asked for, then what may be asked for next. */
 	err = fetch(op->file, off, read_end(op));
 	if (err) {

@@ -76,7 +76,10 @@ static void node_drained(struct node *n)
 		struct op *op = list_entry(waiters.next, struct op, wait);
 
 		list_del(&op->wait);
-		one_less(op);
+		if (op->kind == OP_OPEN)
+			open_send(op);
+		else
+			one_less(op);
 	}
 }
 
@@ -303,16 +306,13 @@ static void answer_when_room(struct file *f, struct vfs_req *req, size_t len)
 	file_room(f->v);
 }
 
-void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
-	       uint64_t off)
+/* Takes the bytes over and answers when that may be. */
+static void write_on(struct file *f, struct vfs_req *req, const void *bytes, size_t len,
+		     uint64_t off)
 {
-	struct file *f = file_find(v, fh);
-	int err = f ? take_write_error(f) : -EBADF;
+	struct vfs *v = f->v;
+	int err;
 
-	if (err) {
-		v->replies->err(req, -err);
-		return;
-	}
 	send_others(f);
 	err = gather(f, bytes, len, off);
 	wrote(f, len, off);
@@ -328,6 +328,112 @@ void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *byte
 		answer_when_room(f, req, len);
 	else
 		v->replies->written(req, len);
+}
+
+/* A page that waits for a descriptor that does not append. */
+struct page_write {
+	struct op *op;
+	struct data *block;
+};
+
+static void plain_opened(void *arg, const struct be_status *st, struct be_file *be,
+			 const struct be_attr *a)
+{
+	struct page_write *p = arg;
+	struct op *op = p->op;
+	struct file *f = op->file;
+	struct vfs *v = op->v;
+	struct vfs_req *req;
+
+	if (st->code != BE_OK) {
+		op_fail_status(op, st);
+		goto free_page;
+	}
+	if (!f->be || f->plain) {
+		v->ops->close(v->be, be); /* released, or another page was quicker */
+	} else {
+		f->plain = file_create(v, op->node, be, O_RDWR);
+	}
+	if (!f->plain) {
+		op_fail(op, -EIO);
+		goto free_page;
+	}
+	f->wrote = true; /* close waits for it, and reports it */
+	req = op_take_req(op);
+	if (req)
+		write_on(f->plain, req, p->block->bytes, op->len, op->off);
+	op_free(op);
+
+free_page:
+	data_unref(p->block);
+	free(p);
+}
+
+static void write_page_plainly(struct file *f, struct vfs_req *req, const void *bytes, size_t len,
+			       uint64_t off)
+{
+	struct vfs *v = f->v;
+	struct op *op = op_on_file(v, req, OP_WRITE, f->fh);
+	struct page_write *p;
+	int err;
+
+	if (!op)
+		return;
+	op->off = off;
+	op->len = len;
+	op->path = node_path(v, op->node, NULL, &err);
+	p = calloc(1, sizeof(*p));
+	if (p)
+		p->block = data_create(v->budget, len);
+	if (!op->path || !p || !p->block)
+		goto fail;
+	p->op = op;
+	memcpy(p->block->bytes, bytes, len);
+	err = v->ops->open(v->be, op->path, BE_READ | BE_WRITE, 0, op->node->nodeid, file_where,
+			   NULL, plain_opened, p);
+	if (err == 0)
+		return;
+
+fail:
+	if (p)
+		data_unref(p->block);
+	free(p);
+	op_fail(op, -EIO);
+}
+
+/* Any open file of the node that writes where it is told. */
+static struct file *plain_file(struct node *n)
+{
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if ((f->flags & O_ACCMODE) != O_RDONLY && !(f->flags & O_APPEND))
+			return f;
+	}
+	return NULL;
+}
+
+void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
+	       uint64_t off, bool page)
+{
+	struct file *f = file_find(v, fh);
+	int err = f ? take_write_error(f) : -EBADF;
+
+	if (err) {
+		v->replies->err(req, -err);
+		return;
+	}
+	if (page && (f->flags & O_APPEND)) {
+		struct file *plain = plain_file(f->node);
+
+		if (!plain) {
+			write_page_plainly(f, req, bytes, len, off);
+			return;
+		}
+		f->wrote = true; /* close waits for it, and reports it */
+		f = plain;
+	}
+	write_on(f, req, bytes, len, off);
 }
 
 /* A flush has ended with the server's own word on what the file is now. */
@@ -355,20 +461,35 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a)
 	}
 }
 
-static void flush_shown(void *arg, const struct be_status *st, const struct be_attr *a)
-{
-	struct op *op = arg;
-	struct node *n = op->node;
+/* The question, behind the last WRITE of a flush, what the file is now. */
+struct settling {
+	struct vfs *v;
+	struct node *node; /* referenced */
+	struct op *op;	   /* that waits for the answer, or NULL */
+	uint64_t change_count;
+};
 
+static void settled(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct settling *s = arg;
+	struct node *n = s->node;
+
+	n->settling_count--;
 	/* The count tells whether a write came in after the question: then ours is newer. */
-	if (st->code == BE_OK && a && n->change_count == op->change_count)
-		settle(op->v, n, a);
-	one_less(op);
+	if (st->code == BE_OK && a && n->change_count == s->change_count)
+		settle(s->v, n, a);
+	else
+		file_settle_unused(n);
+	if (s->op)
+		one_less(s->op);
+	node_unref(s->v, n);
+	free(s);
 }
 
 /*
- * Sends what is gathered and asks, behind it, what the file is now. A made-up mtime that a program
- * has seen becomes the file's: what git noted between write and close must stay true.
+ * Sends what is gathered and asks, behind it, what the file is now; close does not wait for that. A
+ * made-up mtime that a program has seen becomes the file's, and for this close waits: what git noted
+ * between write and close must stay true.
  */
 static void flush_send(struct op *op)
 {
@@ -377,15 +498,22 @@ static void flush_send(struct op *op)
 	struct node *n = f->node;
 	struct be_attr times = {
 	    .valid = BE_ATTR_TIMES, .atime = n->attr.atime, .mtime = n->attr.mtime};
+	struct settling *s = malloc(sizeof(*s));
 	int err;
 
 	file_send_node(n);
-	op->change_count = n->change_count;
-	if (n->mtime_shown)
-		err = v->ops->fsetattr(v->be, f->be, &times, flush_shown, op);
-	else
-		err = v->ops->fstat(v->be, f->be, flush_shown, op);
-	if (err == 0)
+	if (!s)
+		return;
+	*s = (struct settling){v, node_ref(n), n->mtime_shown ? op : NULL, n->change_count};
+	err = s->op ? v->ops->fsetattr(v->be, f->be, &times, settled, s) :
+		      v->ops->fstat(v->be, f->be, settled, s);
+	if (err < 0) {
+		node_unref(v, n);
+		free(s);
+		return;
+	}
+	n->settling_count++;
+	if (s->op)
 		op->pending++;
 }
 

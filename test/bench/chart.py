@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The table as a picture: for each work one group of bars, each group with a scale of its own."""
 
 from xml.sax.saxutils import escape
@@ -32,7 +33,7 @@ def svg(results, link):
            'font-family="Helvetica, Arial, sans-serif" font-size="12">',
            f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
            f'<text x="16" y="26" font-size="16" font-weight="bold" fill="#212529">'
-           f'Seconds, shorter is better ({escape(link)} each way)</text>',
+           f'Seconds, shorter is better: round trip {escape(link)} each way</text>',
            '<text x="16" y="45" fill="#495057">Each work has its own scale; ~ is extrapolated from a part. '
            'Commands include their login.</text>']
     y = TOP

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The files that are moved: the same ones in every run (fixed seeds)."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What sftpfs wants to reach, checked against a run. A goal whose numbers were not measured is left out."""
 
 OURS = "sftpfs"

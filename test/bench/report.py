@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Medians, ratios and counts as text and JSON."""
 
 import json
+import os
 import platform
 import statistics
 from pathlib import Path
@@ -24,7 +26,6 @@ def machine():
                    if line.startswith("PRETTY_NAME=")][0]
     except (OSError, IndexError):
         release = platform.system()
-    import os
     return f"{cpu}, {os.cpu_count()} cores, {memory}, {release}, Linux {platform.release()}"
 
 
@@ -70,7 +71,8 @@ class Results:
         return [w for w in TITLES if w in seen]
 
     def tools(self, link):
-        return list(dict.fromkeys(r["tool"] for r in self.runs if r["link"] == link))
+        seen = {r["tool"] for r in self.runs if r["link"] == link}
+        return [t for t in self.about["versions"] if t in seen]
 
     def save(self, path):
         Path(path).write_text(json.dumps({"about": self.about, "runs": self.runs}, indent=1) + "\n")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """One private sshd, and a relay to it for each link; all tools use the same ones."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The tools: each mounts the server's directory, or does a work with a command of its own."""
 
 import os
@@ -10,19 +11,20 @@ from pathlib import Path
 
 from mount import is_mounted
 from waiting import wait_until
-import servers  # noqa: F401  (puts the end-to-end rig on the path)
 
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 def version(argv):
+    """The first line that has the program's name in it, or just the first."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     text = (done.stdout + done.stderr).strip()
-    return text.splitlines()[0] if text else "?"
+    name = os.path.basename(argv[0]).lower()
+    return next((line for line in text.splitlines() if name in line.lower()), text.partition("\n")[0] or "?")
 
 
 def cpu_seconds(pid):
-    """Of a process, its children, and those children that have ended."""
+    """Of a process, its session (sshfs leaves its ssh to init), and those children of it that have ended."""
     total = 0.0
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -31,7 +33,7 @@ def cpu_seconds(pid):
             fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(entry) == pid or int(fields[1]) == pid:
+        if pid in (int(entry), int(fields[1]), int(fields[3])):
             total += sum(int(n) for n in fields[11:15 if int(entry) == pid else 13]) / TICK
     return total
 
@@ -39,13 +41,13 @@ def cpu_seconds(pid):
 class Mounted:
     """A mount in the foreground, its daemon as our child."""
 
-    def __init__(self, argv, directory, log, env=None):
+    def __init__(self, argv, directory, log):
         self.dir = Path(directory)
         self.dir.mkdir(exist_ok=True)
         self.log = log
         with open(log, "ab") as out:
             self.process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            cwd="/", env=env, start_new_session=True)
+                                            cwd="/", start_new_session=True)
         try:
             wait_until(lambda: is_mounted(self.dir) or self.process.poll() is not None, 30, "mount")
         except AssertionError:
@@ -75,11 +77,14 @@ class Mounted:
 
 
 class MountTool:
+    """sftpfs and sshfs: they take the same arguments."""
+
     mounts = True
 
-    def __init__(self, name, program):
+    def __init__(self, name, program, extra=()):
         self.name = name
         self.program = program
+        self.extra = list(extra)
 
     def available(self):
         return shutil.which(self.program) is not None
@@ -88,18 +93,7 @@ class MountTool:
         return version([self.program, "--version"])
 
     def mount(self, server, data, directory, log):
-        args = ["-f", "-F", server.empty, "-p", server.port, *server.ssh_options()]
-        return Mounted([self.program, *args, f"{server.user.name}@127.0.0.1:{data.remote}", directory], directory, log)
-
-
-class Sftpfs(MountTool):
-    def __init__(self, program, extra=(), name="sftpfs"):
-        super().__init__(name, program)
-        self.extra = list(extra)
-
-    def mount(self, server, data, directory, log):
-        options = [o for o in server.ssh_options()]
-        args = ["-f", "-F", server.empty, "-p", server.port, *options, *self.extra]
+        args = ["-f", "-F", server.empty, "-p", server.port, *server.ssh_options(), *self.extra]
         return Mounted([self.program, *args, f"{server.user.name}@127.0.0.1:{data.remote}", directory], directory, log)
 
 
@@ -200,7 +194,7 @@ RSYNC = {
 
 def all_tools(sftpfs, extra=()):
     return [
-        Sftpfs(sftpfs, extra),
+        MountTool("sftpfs", sftpfs, extra),
         MountTool("sshfs", "sshfs"),
         Rclone(),
         CommandTool("scp", "scp", ["ssh", "-V"], SCP),

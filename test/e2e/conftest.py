@@ -56,7 +56,8 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_generate_tests(metafunc):
-    if "who" in metafunc.fixturenames:
+    given = any("who" in str(mark.args[:1]) for mark in metafunc.definition.iter_markers("parametrize"))
+    if "who" in metafunc.fixturenames and not given:
         names = ["root", "user"] if os.geteuid() == 0 else ["myself"]
         metafunc.parametrize("who", names, indirect=True, scope="session")
 

@@ -111,7 +111,7 @@ KINDS = [fx.OPEN, fx.READ, fx.WRITE, fx.CLOSE, fx.LSTAT, fx.STAT, fx.FSTAT, fx.O
 KIND_STEP = 5
 
 
-@pytest.mark.parametrize("who", ["root"], indirect=True)
+@pytest.mark.parametrize("who", ["root"], indirect=True, scope="session")
 @pytest.mark.parametrize("nonsense", NONSENSE)
 def test_nonsense_as_answer_to_anything(who, peer, hostile, nonsense):
     """Some request types in turn get the nonsense (all of them over the whole list); afterwards the peer behaves, and

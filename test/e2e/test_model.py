@@ -57,22 +57,25 @@ def far(request, top, who, sshd, direct, relays, mounter):
         args = login_args(sshd, who, StrictHostKeyChecking="no", UserKnownHostsFile="/dev/null")
         args[args.index("-p") + 1] = relay.port
         mount = mounter(who, sshd.target(who, base), args)
-    yield mount.dir, base
-    mount.umount()
+    return mount.dir, base
 
 
 def test_random_operations_over_a_distance(who, far):
     run_model(who, *far, FAR_OPS)
 
 
-@pytest.mark.parametrize("cache", [{"dir_cache": "no"}, {"direct_io": None}, {"open_window": "0"}],
-                         ids=lambda c: next(iter(c)))
-def test_random_operations_with_other_caching(who, top, sshd, mounter, cache):
+@pytest.fixture(params=[{"dir_cache": "no"}, {"direct_io": None}, {"open_window": "0"}], ids=lambda c: next(iter(c)))
+def otherwise(request, top, who, sshd, mounter):
+    """A mount with other caching, the directory that it shows, and what the model must leave out."""
     base = _own_dir(top / f"cache{next(serial)}", who)
-    mount = mounter(who, sshd.target(who, base), [*login_args(sshd, who), *options(**cache)])
-    # A file opened with direct_io cannot be mapped shared and writable.
-    without = ["--without", "map-read,map-write"] if "direct_io" in cache else []
-    run_model(who, mount.dir, base, NEAR_OPS // 4, *without)
+    mount = mounter(who, sshd.target(who, base), [*login_args(sshd, who), *options(**request.param)])
+    # What is opened with direct_io cannot be mapped shared.
+    return mount.dir, base, ["--without", "map-read,map-write"] if "direct_io" in request.param else []
+
+
+def test_random_operations_with_other_caching(who, otherwise):
+    mnt, base, without = otherwise
+    run_model(who, mnt, base, NEAR_OPS // 4, *without)
 
 
 JOBS = {

@@ -7,11 +7,11 @@
 
 #include "random.h"
 
-#define WORD_LEN     8u
-#define OP_SHIFT     40
-#define INDEX_MASK   (((uint64_t)1 << OP_SHIFT) - 1)
-#define EXPLAIN_MAX  6  /* stretches that are described one by one */
-#define EXPLAIN_LEN  16 /* bytes shown of each */
+#define WORD_LEN    8u
+#define OP_SHIFT    40
+#define INDEX_MASK  (((uint64_t)1 << OP_SHIFT) - 1)
+#define EXPLAIN_MAX 6  /* stretches that are described one by one */
+#define EXPLAIN_LEN 16 /* bytes shown of each */
 
 int image_init(struct image *im, size_t len_max)
 {
@@ -27,7 +27,8 @@ void image_finish(struct image *im)
 	im->data = NULL;
 }
 
-/* The low bits are scrambled by the operation, or short writes of two operations would look alike. */
+/* The low bits are scrambled by the operation, or short writes of two operations would look alike.
+ */
 static uint64_t word_of(uint64_t op, uint64_t index)
 {
 	return op << OP_SHIFT | ((index ^ random_mix(op)) & INDEX_MASK);
@@ -105,12 +106,14 @@ static void print_origin(const unsigned char *p, size_t off, size_t len, FILE *o
 	else if (index == (off + skip) / WORD_LEN)
 		fprintf(out, "(written here by operation %ju)", (uintmax_t)op);
 	else if (index < (uint64_t)1 << 32)
-		fprintf(out, "(written by operation %ju for offset %ju)", (uintmax_t)op, (uintmax_t)(index * WORD_LEN));
+		fprintf(out, "(written by operation %ju for offset %ju)", (uintmax_t)op,
+		        (uintmax_t)(index * WORD_LEN));
 	else
 		fputs("(nobody wrote this)", out);
 }
 
-void image_explain(const struct image *im, size_t off, const unsigned char *got, size_t len, FILE *out)
+void image_explain(const struct image *im, size_t off, const unsigned char *got, size_t len,
+                   FILE *out)
 {
 	size_t stretches = 0, wrong = 0;
 
@@ -127,7 +130,8 @@ void image_explain(const struct image *im, size_t off, const unsigned char *got,
 		wrong += end - begin;
 		if (++stretches > EXPLAIN_MAX)
 			continue;
-		fprintf(out, "  offset %zu to %zu (%zu bytes)\n    expected ", off + begin, off + end, end - begin);
+		fprintf(out, "  offset %zu to %zu (%zu bytes)\n    expected ", off + begin,
+		        off + end, end - begin);
 		print_bytes(im->data + off + begin, end - begin, out);
 		fputc(' ', out);
 		print_origin(im->data + off + begin, off + begin, len - begin, out);

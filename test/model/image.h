@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a file must contain. Every write has its own bytes: each aligned word of 8 bytes says which operation wrote it
- * and for which offset, so that wrong bytes tell where they come from.
+ * What a file must contain. Every write has its own bytes: each aligned word of 8 bytes says which
+ * operation wrote it and for which offset, so that wrong bytes tell where they come from.
  */
 #ifndef MODEL_IMAGE_H
 #define MODEL_IMAGE_H
@@ -30,10 +30,12 @@ void image_resize(struct image *im, size_t len);
 /* Return: how many of the len bytes at off exist. */
 size_t image_available(const struct image *im, size_t off, size_t len);
 
-/* Compare len existing bytes at off with `got`. Return: len when they are equal, else the index of the first that differs. */
+/* Compare len existing bytes at off with `got`. Return: len when they are equal, else the index of
+ * the first that differs. */
 size_t image_compare(const struct image *im, size_t off, const unsigned char *got, size_t len);
 
 /* Tell, for people, how `got` (len existing bytes at off) differs. */
-void image_explain(const struct image *im, size_t off, const unsigned char *got, size_t len, FILE *out);
+void image_explain(const struct image *im, size_t off, const unsigned char *got, size_t len,
+                   FILE *out);
 
 #endif

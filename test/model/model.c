@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sftpfs-model: does random things to files of a directory and compares them with a model in memory.
+ * sftpfs-model: does random things to files of a directory and compares them with a model in
+ * memory.
  *
- *     sftpfs-model [--seed N] [--ops N] [--size BYTES] [--files N] [--check N] [--direct] [--peer DIR]
+ *     sftpfs-model [--seed N] [--ops N] [--size BYTES] [--files N] [--check N] [--direct] [--peer
+ * DIR]
  *                  [--only NAME,...] [--without NAME,...] [--timeout S] [--fault N] DIRECTORY
  *
- *     --seed N       the same seed does the same things; without it one is made up. It is printed first
+ *     --seed N       the same seed does the same things; without it one is made up. It is printed
+ * first
  *     --ops N        how many operations (10000)
  *     --size BYTES   greatest size of a file (1048576)
  *     --length BYTES greatest length of one transfer (262144, or the size)
  *     --files N      how many files (2); copies go between them
- *     --check N      compare everything after every N operations (500), in turn on the open descriptors and after closing
- *                    them, dropping the pages and opening again
+ *     --check N      compare everything after every N operations (500), in turn on the open
+ * descriptors and after closing them, dropping the pages and opening again
  *     --direct       use O_DIRECT too
- *     --peer DIR     where DIRECTORY is on the server, when it is this machine: after closing, compare there too
+ *     --peer DIR     where DIRECTORY is on the server, when it is this machine: after closing,
+ * compare there too
  *     --only, --without NAME,...   choose among the operations that --list prints
  *     --timeout S    an operation that takes longer is a failure (120)
  *     --fault N      change a byte behind the test's back after operation N: it must fail
  *     --keep         leave the files there
  *
- * It works in a new directory below DIRECTORY, and leaves that when it fails. Exit code: 0 no difference; 1 a difference
- * or an error, with the last operations on stderr; 2 usage. Other programs must not touch the files meanwhile.
+ * It works in a new directory below DIRECTORY, and leaves that when it fails. Exit code: 0 no
+ * difference; 1 a difference or an error, with the last operations on stderr; 2 usage. Other
+ * programs must not touch the files meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,13 +44,14 @@
 
 #define FILE_COUNT_MAX 16
 #define SIZE_MAX_LEN   ((uint64_t)1 << 30)
-#define OPS_MAX	       ((1u << 24) - 1) /* what image_pattern() can tell apart */
+#define OPS_MAX        ((1u << 24) - 1) /* what image_pattern() can tell apart */
 
 static struct settings {
 	uint64_t seed, ops, size, length, files, check, timeout, fault;
 	bool direct, keep;
 	const char *peer, *only, *without;
-} settings = { .ops = 10000, .size = 1 << 20, .length = 256 << 10, .files = 2, .check = 500, .timeout = 120 };
+} settings = {
+    .ops = 10000, .size = 1 << 20, .length = 256 << 10, .files = 2, .check = 500, .timeout = 120};
 
 static atomic_uint progress;
 static char context[512];
@@ -54,7 +60,8 @@ static bool in_list(const char *list, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *p = list; p != NULL && *p != '\0'; p = strchr(p, ',') != NULL ? strchr(p, ',') + 1 : NULL)
+	for (const char *p = list; p != NULL && *p != '\0';
+	     p = strchr(p, ',') != NULL ? strchr(p, ',') + 1 : NULL)
 		if (strncmp(p, name, len) == 0 && (p[len] == ',' || p[len] == '\0'))
 			return true;
 	return false;
@@ -81,7 +88,10 @@ static const struct operation *pick_operation(struct run *r, unsigned int total)
 
 static int usage(const char *why)
 {
-	fprintf(stderr, "sftpfs-model: %s\nusage: sftpfs-model [--seed N] [--ops N] [--size BYTES] ... DIRECTORY\n", why);
+	fprintf(stderr,
+	        "sftpfs-model: %s\nusage: sftpfs-model [--seed N] [--ops N] [--size BYTES] ... "
+	        "DIRECTORY\n",
+	        why);
 	return 2;
 }
 
@@ -91,7 +101,8 @@ static bool parse(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 
 	errno = 0;
 	*value = strtoull(text, &end, 0);
-	return errno == 0 && end != text && *end == '\0' && text[0] != '-' && *value >= min && *value <= max;
+	return errno == 0 && end != text && *end == '\0' && text[0] != '-' && *value >= min &&
+	       *value <= max;
 }
 
 static int list_operations(void)
@@ -101,7 +112,8 @@ static int list_operations(void)
 	return 0;
 }
 
-/* A system call that waits for a dead mount cannot be interrupted, but a thread beside it can end the process. */
+/* A system call that waits for a dead mount cannot be interrupted, but a thread beside it can end
+ * the process. */
 static void *watch(void *arg)
 {
 	unsigned int seen = 0, quiet = 0;
@@ -151,10 +163,12 @@ static void check_all(struct run *r)
 		if (cold)
 			subject_check_cold(s, r->buf, r->len_max);
 		else
-			subject_check_all(&s->image, s->fd[0], r->buf, r->len_max, "comparison of everything");
+			subject_check_all(&s->image, s->fd[0], r->buf, r->len_max,
+			                  "comparison of everything");
 		subject_check_size(s);
 		if (s->ghost >= 0)
-			subject_check_all(&s->ghost_image, s->ghost, r->buf, r->len_max, "replaced file");
+			subject_check_all(&s->ghost_image, s->ghost, r->buf, r->len_max,
+			                  "replaced file");
 	}
 }
 
@@ -182,14 +196,21 @@ static void operate(struct run *r)
 static int parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "seed", required_argument, NULL, 's' },    { "ops", required_argument, NULL, 'o' },
-		{ "size", required_argument, NULL, 'z' },    { "length", required_argument, NULL, 'l' },
-		{ "files", required_argument, NULL, 'f' },   { "check", required_argument, NULL, 'c' },
-		{ "timeout", required_argument, NULL, 't' }, { "fault", required_argument, NULL, 'F' },
-		{ "direct", no_argument, NULL, 'd' },        { "keep", no_argument, NULL, 'k' },
-		{ "peer", required_argument, NULL, 'p' },    { "only", required_argument, NULL, 'y' },
-		{ "without", required_argument, NULL, 'n' }, { "list", no_argument, NULL, 'L' },
-		{ NULL, 0, NULL, 0 },
+	    {"seed", required_argument, NULL, 's'},
+	    {"ops", required_argument, NULL, 'o'},
+	    {"size", required_argument, NULL, 'z'},
+	    {"length", required_argument, NULL, 'l'},
+	    {"files", required_argument, NULL, 'f'},
+	    {"check", required_argument, NULL, 'c'},
+	    {"timeout", required_argument, NULL, 't'},
+	    {"fault", required_argument, NULL, 'F'},
+	    {"direct", no_argument, NULL, 'd'},
+	    {"keep", no_argument, NULL, 'k'},
+	    {"peer", required_argument, NULL, 'p'},
+	    {"only", required_argument, NULL, 'y'},
+	    {"without", required_argument, NULL, 'n'},
+	    {"list", no_argument, NULL, 'L'},
+	    {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -250,7 +271,9 @@ static int parse_options(int argc, char **argv)
 		struct timespec now;
 
 		clock_gettime(CLOCK_REALTIME, &now);
-		settings.seed = random_mix((uint64_t)now.tv_sec ^ (uint64_t)now.tv_nsec << 32 ^ (uint64_t)getpid()) >> 32;
+		settings.seed = random_mix((uint64_t)now.tv_sec ^ (uint64_t)now.tv_nsec << 32 ^
+		                           (uint64_t)getpid()) >>
+		                32;
 	}
 	return 0;
 }
@@ -280,7 +303,7 @@ int main(int argc, char **argv)
 {
 	static struct subject files[FILE_COUNT_MAX];
 	char dir[PATH_MAX - 64], peer[PATH_MAX - 64], *given;
-	struct run run = { .files = files };
+	struct run run = {.files = files};
 	pthread_t watcher;
 
 	/* getopt moves the words around; the originals are needed for the report. */
@@ -318,13 +341,15 @@ int main(int argc, char **argv)
 	if (pthread_create(&watcher, NULL, watch, NULL) != 0)
 		return 1;
 	for (unsigned int i = 0; i < run.file_count; i++)
-		subject_create(&files[i], dir, settings.peer != NULL ? peer : NULL, i, (size_t)settings.size);
+		subject_create(&files[i], dir, settings.peer != NULL ? peer : NULL, i,
+		               (size_t)settings.size);
 	operate(&run);
 	for (unsigned int i = 0; i < run.file_count; i++)
 		subject_destroy(&files[i], settings.keep);
 	if (!settings.keep && rmdir(dir) != 0)
 		trace_fail_errno("rmdir %s", dir);
 	free(run.buf);
-	printf("%ju operations, no difference%s\n", (uintmax_t)settings.ops, run.no_copy ? " (no copy_file_range)" : "");
+	printf("%ju operations, no difference%s\n", (uintmax_t)settings.ops,
+	       run.no_copy ? " (no copy_file_range)" : "");
 	return 0;
 }

@@ -13,8 +13,8 @@
 
 #define STREAM_COUNT_MAX 40 /* transfers of one sequential run */
 #define APPEND_COUNT_MAX 8
-#define PAGE_LEN	 4096
-#define TIME_BASE	 1000000000 /* seconds; any time that no clock shows now */
+#define PAGE_LEN         4096
+#define TIME_BASE        1000000000 /* seconds; any time that no clock shows now */
 
 static bool chance(struct run *r, unsigned int percent)
 {
@@ -76,7 +76,8 @@ static void op_read(struct run *r, struct subject *s)
 
 	if (!align(s, which, &off, &len))
 		return;
-	trace_add(r->op, "file %u descriptor %d: pread %zu at %zu", number_of(r, s), which, len, off);
+	trace_add(r->op, "file %u descriptor %d: pread %zu at %zu", number_of(r, s), which, len,
+	          off);
 	subject_check_range(&s->image, s->fd[which], off, r->buf, len, "pread");
 	s->next_off = off + image_available(&s->image, off, len);
 }
@@ -113,8 +114,8 @@ static void op_write(struct run *r, struct subject *s)
 	len = least((size_t)random_len(&r->random, r->len_max), s->image.len_max - off);
 	if (!align(s, which, &off, &len))
 		return;
-	trace_add(r->op, "file %u descriptor %d: %s%s %zu at %zu", number_of(r, s), which, seek ? "write" : "pwrite",
-		  append ? " (O_APPEND)" : "", len, off);
+	trace_add(r->op, "file %u descriptor %d: %s%s %zu at %zu", number_of(r, s), which,
+	          seek ? "write" : "pwrite", append ? " (O_APPEND)" : "", len, off);
 	write_at(r, s, which, off, len, seek);
 }
 
@@ -125,8 +126,8 @@ static void op_stream_write(struct run *r, struct subject *s)
 	uint64_t count = 2 + random_below(&r->random, STREAM_COUNT_MAX - 1);
 	bool jitter = chance(r, 30);
 
-	trace_add(r->op, "file %u: %ju writes of %s%zu from %zu on", number_of(r, s), (uintmax_t)count,
-		  jitter ? "up to " : "", len, off);
+	trace_add(r->op, "file %u: %ju writes of %s%zu from %zu on", number_of(r, s),
+	          (uintmax_t)count, jitter ? "up to " : "", len, off);
 	for (uint64_t i = 0; i < count && off < s->image.len_max; i++) {
 		size_t n = jitter ? (size_t)random_len(&r->random, len) : len;
 
@@ -143,8 +144,8 @@ static void op_stream_read(struct run *r, struct subject *s)
 	size_t len = (size_t)random_len(&r->random, r->len_max);
 	uint64_t count = 2 + random_below(&r->random, STREAM_COUNT_MAX - 1);
 
-	trace_add(r->op, "file %u descriptor %d: %ju reads of %zu from %zu on", number_of(r, s), which, (uintmax_t)count,
-		  len, off);
+	trace_add(r->op, "file %u descriptor %d: %ju reads of %zu from %zu on", number_of(r, s),
+	          which, (uintmax_t)count, len, off);
 	for (uint64_t i = 0; i < count && off <= s->image.len; i++) {
 		subject_check_range(&s->image, s->fd[which], off, r->buf, len, "sequential read");
 		off += len;
@@ -181,7 +182,8 @@ static void op_ftruncate(struct run *r, struct subject *s)
 	int which = pick_writer(r, s);
 	size_t len = pick_size(r, s);
 
-	trace_add(r->op, "file %u descriptor %d: ftruncate %zu to %zu", number_of(r, s), which, s->image.len, len);
+	trace_add(r->op, "file %u descriptor %d: ftruncate %zu to %zu", number_of(r, s), which,
+	          s->image.len, len);
 	if (ftruncate(s->fd[which], (off_t)len) != 0)
 		trace_fail_errno("ftruncate to %zu", len);
 	image_resize(&s->image, len);
@@ -198,19 +200,22 @@ static bool pick_map(struct run *r, const struct subject *s, size_t *off, size_t
 static void op_map_read(struct run *r, struct subject *s)
 {
 	size_t off, len, lead, equal, tail;
-	int which = (int)random_below(&r->random, 2), kind = chance(r, 50) ? MAP_SHARED : MAP_PRIVATE;
+	int which = (int)random_below(&r->random, 2),
+	    kind = chance(r, 50) ? MAP_SHARED : MAP_PRIVATE;
 	unsigned char *map;
 
 	if (!pick_map(r, s, &off, &len))
 		return;
 	lead = off % PAGE_LEN;
-	trace_add(r->op, "file %u descriptor %d: mapped read %zu at %zu", number_of(r, s), which, len, off);
+	trace_add(r->op, "file %u descriptor %d: mapped read %zu at %zu", number_of(r, s), which,
+	          len, off);
 	map = mmap(NULL, lead + len, PROT_READ, kind, s->fd[which], (off_t)(off - lead));
 	if (map == MAP_FAILED)
 		trace_fail_errno("mmap of %zu bytes at %zu", lead + len, off - lead);
 	equal = image_compare(&s->image, off, map + lead, len);
 	if (equal != len) {
-		fprintf(stderr, "mapped read: %zu bytes at %zu differ from offset %zu on\n", len, off, off + equal);
+		fprintf(stderr, "mapped read: %zu bytes at %zu differ from offset %zu on\n", len,
+		        off, off + equal);
 		image_explain(&s->image, off, map + lead, len, stderr);
 		trace_fail("wrong content");
 	}
@@ -218,7 +223,8 @@ static void op_map_read(struct run *r, struct subject *s)
 	tail = off + len == s->image.len ? (PAGE_LEN - s->image.len % PAGE_LEN) % PAGE_LEN : 0;
 	for (size_t i = 0; i < tail; i++)
 		if (map[lead + len + i] != 0)
-			trace_fail("mapped read: %#x at %zu, %zu bytes behind the end", map[lead + len + i], off + len + i, i);
+			trace_fail("mapped read: %#x at %zu, %zu bytes behind the end",
+			           map[lead + len + i], off + len + i, i);
 	munmap(map, lead + len);
 	s->next_off = off + len;
 }
@@ -227,14 +233,16 @@ static void op_map_write(struct run *r, struct subject *s)
 {
 	size_t off, len, lead;
 	unsigned int sync = (unsigned int)random_below(&r->random, 3);
-	static const char *const sync_names[] = { "no msync", "MS_SYNC", "MS_ASYNC" };
+	static const char *const sync_names[] = {"no msync", "MS_SYNC", "MS_ASYNC"};
 	unsigned char *map;
 
 	if (!pick_map(r, s, &off, &len))
 		return;
 	lead = off % PAGE_LEN;
-	trace_add(r->op, "file %u: mapped write %zu at %zu, %s", number_of(r, s), len, off, sync_names[sync]);
-	map = mmap(NULL, lead + len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd[0], (off_t)(off - lead));
+	trace_add(r->op, "file %u: mapped write %zu at %zu, %s", number_of(r, s), len, off,
+	          sync_names[sync]);
+	map = mmap(NULL, lead + len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd[0],
+	           (off_t)(off - lead));
 	if (map == MAP_FAILED)
 		trace_fail_errno("mmap of %zu bytes at %zu", lead + len, off - lead);
 	image_pattern(r->buf, off, len, r->op);
@@ -249,8 +257,9 @@ static void op_map_write(struct run *r, struct subject *s)
 
 static void op_reopen(struct run *r, struct subject *s)
 {
-	static const int others[] = { O_RDONLY, O_RDWR, O_RDWR | O_APPEND, O_RDWR | O_DIRECT, O_RDONLY | O_DIRECT,
-				      O_RDWR | O_SYNC };
+	static const int others[] = {
+	    O_RDONLY,       O_RDWR, O_RDWR | O_APPEND, O_RDWR | O_DIRECT, O_RDONLY | O_DIRECT,
+	    O_RDWR | O_SYNC};
 	int which = (int)random_below(&r->random, 2), flags = O_RDWR;
 
 	if (which == 1)
@@ -259,7 +268,8 @@ static void op_reopen(struct run *r, struct subject *s)
 		flags &= ~O_DIRECT;
 	if ((flags & O_ACCMODE) == O_RDWR && chance(r, 5))
 		flags |= O_TRUNC;
-	trace_add(r->op, "file %u descriptor %d: close, open with %#o", number_of(r, s), which, (unsigned int)flags);
+	trace_add(r->op, "file %u descriptor %d: close, open with %#o", number_of(r, s), which,
+	          (unsigned int)flags);
 	subject_close(s, which);
 	subject_open(s, which, flags);
 }
@@ -269,7 +279,8 @@ static void op_append(struct run *r, struct subject *s)
 	uint64_t count = 1 + random_below(&r->random, APPEND_COUNT_MAX);
 	int fd = open(s->path, O_WRONLY | O_APPEND | O_CLOEXEC);
 
-	trace_add(r->op, "file %u: %ju appends at %zu on a new descriptor", number_of(r, s), (uintmax_t)count, s->image.len);
+	trace_add(r->op, "file %u: %ju appends at %zu on a new descriptor", number_of(r, s),
+	          (uintmax_t)count, s->image.len);
 	if (fd < 0)
 		trace_fail_errno("open of %s for appending", s->path);
 	for (uint64_t i = 0; i < count; i++) {
@@ -281,13 +292,15 @@ static void op_append(struct run *r, struct subject *s)
 			trace_fail_errno("append of %zu bytes at %zu", len, off);
 		image_write(&s->image, off, r->buf, len);
 		if (chance(r, 20))
-			subject_check_range(&s->image, s->fd[0], off, r->buf, len, "pread after an append");
+			subject_check_range(&s->image, s->fd[0], off, r->buf, len,
+			                    "pread after an append");
 	}
 	if (close(fd) != 0)
 		trace_fail_errno("close after appending");
 }
 
-static bool overlap(const struct subject *from, size_t from_off, const struct subject *to, size_t to_off, size_t len)
+static bool overlap(const struct subject *from, size_t from_off, const struct subject *to,
+                    size_t to_off, size_t len)
 {
 	return from == to && from_off < to_off + len && to_off < from_off + len;
 }
@@ -304,14 +317,16 @@ static void op_copy(struct run *r, struct subject *s)
 	if (len == 0 || r->no_copy)
 		return;
 	refused = overlap(s, from_off, to, to_off, len);
-	trace_add(r->op, "copy_file_range %zu from file %u at %zu to file %u at %zu%s", len, number_of(r, s), from_off,
-		  number_of(r, to), to_off, refused ? ", overlapping" : "");
+	trace_add(r->op, "copy_file_range %zu from file %u at %zu to file %u at %zu%s", len,
+	          number_of(r, s), from_off, number_of(r, to), to_off,
+	          refused ? ", overlapping" : "");
 	while (done < len) {
 		ssize_t n = copy_file_range(s->fd[0], &in, to->fd[0], &out, len - done, 0);
 
 		if (n < 0 && refused && errno == EINVAL)
 			return;
-		if (n < 0 && done == 0 && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EXDEV)) {
+		if (n < 0 && done == 0 &&
+		    (errno == ENOSYS || errno == EOPNOTSUPP || errno == EXDEV)) {
 			r->no_copy = true;
 			return;
 		}
@@ -332,15 +347,18 @@ static void op_sync(struct run *r, struct subject *s)
 	int which = pick_writer(r, s);
 	bool data = chance(r, 30);
 
-	trace_add(r->op, "file %u descriptor %d: %s", number_of(r, s), which, data ? "fdatasync" : "fsync");
+	trace_add(r->op, "file %u descriptor %d: %s", number_of(r, s), which,
+	          data ? "fdatasync" : "fsync");
 	if ((data ? fdatasync(s->fd[which]) : fsync(s->fd[which])) != 0)
 		trace_fail_errno("fsync");
 }
 
-/* A new file with new content takes the name, as editors save. The old one stays open and keeps its content. */
+/* A new file with new content takes the name, as editors save. The old one stays open and keeps its
+ * content. */
 static void op_replace(struct run *r, struct subject *s)
 {
-	size_t len = least((size_t)random_len(&r->random, s->image.len_max), s->image.len_max), done = 0;
+	size_t len = least((size_t)random_len(&r->random, s->image.len_max), s->image.len_max),
+	       done = 0;
 	int fd;
 
 	trace_add(r->op, "file %u: replace by %zu bytes", number_of(r, s), len);
@@ -423,7 +441,7 @@ static void op_stat(struct run *r, struct subject *s)
 /* A time that was set is there, with whole seconds, and changes no content. */
 static void op_times(struct run *r, struct subject *s)
 {
-	struct timespec times[2] = { { .tv_sec = TIME_BASE }, { .tv_sec = TIME_BASE } };
+	struct timespec times[2] = {{.tv_sec = TIME_BASE}, {.tv_sec = TIME_BASE}};
 	struct stat st;
 
 	times[0].tv_sec += (time_t)random_below(&r->random, TIME_BASE / 2);
@@ -432,29 +450,30 @@ static void op_times(struct run *r, struct subject *s)
 	if (futimens(s->fd[0], times) != 0 || fstat(s->fd[0], &st) != 0)
 		trace_fail_errno("futimens");
 	if (st.st_mtim.tv_sec != times[1].tv_sec)
-		trace_fail("mtime is %jd, not %jd", (intmax_t)st.st_mtim.tv_sec, (intmax_t)times[1].tv_sec);
+		trace_fail("mtime is %jd, not %jd", (intmax_t)st.st_mtim.tv_sec,
+		           (intmax_t)times[1].tv_sec);
 	if ((size_t)st.st_size != s->image.len)
 		trace_fail("size is %jd, not %zu", (intmax_t)st.st_size, s->image.len);
 }
 
 const struct operation operations[] = {
-	{ "read", 220, op_read },
-	{ "write", 220, op_write },
-	{ "stream-read", 30, op_stream_read },
-	{ "stream-write", 25, op_stream_write },
-	{ "truncate", 30, op_truncate },
-	{ "ftruncate", 40, op_ftruncate },
-	{ "map-read", 80, op_map_read },
-	{ "map-write", 80, op_map_write },
-	{ "reopen", 60, op_reopen },
-	{ "append", 30, op_append },
-	{ "copy", 40, op_copy },
-	{ "sync", 20, op_sync },
-	{ "replace", 8, op_replace },
-	{ "remake", 4, op_remake },
-	{ "ghost", 30, op_ghost },
-	{ "stat", 40, op_stat },
-	{ "times", 10, op_times },
+    {"read", 220, op_read},
+    {"write", 220, op_write},
+    {"stream-read", 30, op_stream_read},
+    {"stream-write", 25, op_stream_write},
+    {"truncate", 30, op_truncate},
+    {"ftruncate", 40, op_ftruncate},
+    {"map-read", 80, op_map_read},
+    {"map-write", 80, op_map_write},
+    {"reopen", 60, op_reopen},
+    {"append", 30, op_append},
+    {"copy", 40, op_copy},
+    {"sync", 20, op_sync},
+    {"replace", 8, op_replace},
+    {"remake", 4, op_remake},
+    {"ghost", 30, op_ghost},
+    {"stat", 40, op_stat},
+    {"times", 10, op_times},
 };
 
 const unsigned int operation_count = sizeof(operations) / sizeof(operations[0]);

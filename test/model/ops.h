@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The operations of the random test. Each does something to real files, the same to their images, and compares. */
+/* The operations of the random test. Each does something to real files, the same to their images,
+ * and compares. */
 #ifndef MODEL_OPS_H
 #define MODEL_OPS_H
 

@@ -28,7 +28,8 @@ static inline uint64_t random_below(struct random *r, uint64_t bound)
 	return bound == 0 ? 0 : random_next(r) % bound;
 }
 
-/* Return: 1 to max, small values as likely as large ones: every power of two has the same chance. */
+/* Return: 1 to max, small values as likely as large ones: every power of two has the same chance.
+ */
 static inline uint64_t random_len(struct random *r, uint64_t max)
 {
 	unsigned int bits = 0;

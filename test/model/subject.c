@@ -12,7 +12,8 @@
 
 #define FILE_MODE 0644
 
-void subject_create(struct subject *s, const char *dir, const char *peer, unsigned int number, size_t len_max)
+void subject_create(struct subject *s, const char *dir, const char *peer, unsigned int number,
+                    size_t len_max)
 {
 	memset(s, 0, sizeof(*s));
 	snprintf(s->path, sizeof(s->path), "%s/file%u", dir, number);
@@ -85,7 +86,8 @@ bool subject_direct(const struct subject *s, int which)
 	return (s->flags[which] & O_DIRECT) != 0;
 }
 
-void subject_check_range(const struct image *im, int fd, size_t off, unsigned char *buf, size_t len, const char *what)
+void subject_check_range(const struct image *im, int fd, size_t off, unsigned char *buf, size_t len,
+                         const char *what)
 {
 	size_t expected = image_available(im, off, len), done = 0, equal;
 
@@ -94,27 +96,31 @@ void subject_check_range(const struct image *im, int fd, size_t off, unsigned ch
 		ssize_t n = pread(fd, buf + done, len - done, (off_t)(off + done));
 
 		if (n < 0)
-			trace_fail_errno("%s: read of %zu bytes at %zu", what, len - done, off + done);
+			trace_fail_errno("%s: read of %zu bytes at %zu", what, len - done,
+			                 off + done);
 		if (n == 0)
 			break;
 		done += (size_t)n;
 		if (done < expected)
-			trace_fail("%s: read at %zu gave %zd bytes of %zu that exist", what, off, n, expected);
+			trace_fail("%s: read at %zu gave %zd bytes of %zu that exist", what, off, n,
+			           expected);
 		if (done == expected)
 			break;
 	}
 	if (done != expected)
-		trace_fail("%s: read at %zu gave %zu bytes, there are %zu (size %zu)", what, off, done, expected, im->len);
+		trace_fail("%s: read at %zu gave %zu bytes, there are %zu (size %zu)", what, off,
+		           done, expected, im->len);
 	equal = image_compare(im, off, buf, expected);
 	if (equal == expected)
 		return;
-	fprintf(stderr, "%s: %zu bytes at %zu differ from offset %zu on (size %zu)\n", what, expected, off, off + equal,
-		im->len);
+	fprintf(stderr, "%s: %zu bytes at %zu differ from offset %zu on (size %zu)\n", what,
+	        expected, off, off + equal, im->len);
 	image_explain(im, off, buf, expected, stderr);
 	trace_fail("wrong content");
 }
 
-void subject_check_all(const struct image *im, int fd, unsigned char *buf, size_t buf_len, const char *what)
+void subject_check_all(const struct image *im, int fd, unsigned char *buf, size_t buf_len,
+                       const char *what)
 {
 	for (size_t off = 0; off <= im->len; off += buf_len)
 		subject_check_range(im, fd, off, buf, buf_len, what);
@@ -123,7 +129,8 @@ void subject_check_all(const struct image *im, int fd, unsigned char *buf, size_
 static void check_stat(const struct subject *s, const struct stat *st, const char *how)
 {
 	if ((size_t)st->st_size != s->image.len)
-		trace_fail("%s of %s: size %jd, not %zu", how, s->path, (intmax_t)st->st_size, s->image.len);
+		trace_fail("%s of %s: size %jd, not %zu", how, s->path, (intmax_t)st->st_size,
+		           s->image.len);
 }
 
 void subject_check_size(const struct subject *s)
@@ -141,7 +148,8 @@ void subject_check_size(const struct subject *s)
 		check_stat(s, &st, "fstat");
 		end = lseek(s->fd[i], 0, SEEK_END);
 		if (end < 0 || (size_t)end != s->image.len)
-			trace_fail("seek to the end of descriptor %d: %jd, not %zu", i, (intmax_t)end, s->image.len);
+			trace_fail("seek to the end of descriptor %d: %jd, not %zu", i,
+			           (intmax_t)end, s->image.len);
 	}
 }
 

@@ -40,7 +40,8 @@ static void finish(void)
 
 	fprintf(stderr, "the last %ju operations:\n", (uintmax_t)(added - from));
 	for (uint64_t i = from; i < added; i++)
-		fprintf(stderr, "  %7ju %s\n", (uintmax_t)records[i % TRACE_COUNT].op, records[i % TRACE_COUNT].text);
+		fprintf(stderr, "  %7ju %s\n", (uintmax_t)records[i % TRACE_COUNT].op,
+		        records[i % TRACE_COUNT].text);
 	fprintf(stderr, "FAILED: again with %s\n", trace_context);
 	exit(1);
 }

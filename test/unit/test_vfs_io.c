@@ -37,7 +37,7 @@ static struct kreq *write_at(uint64_t fh, size_t len, uint64_t off)
 {
 	struct kreq *k = kreq_create();
 
-	vfs_write(vfs, &k->req, fh, pattern + off, len, off);
+	vfs_write(vfs, &k->req, fh, pattern + off, len, off, false);
 	return k;
 }
 
@@ -128,6 +128,7 @@ START_TEST(file_without_size_is_read_to_its_end)
 	setup();
 	vfs_open(vfs, &o->req, fake_lookup("f", a), O_RDONLY);
 	fake_opened(fake_call("open"), BE_OK, &a);
+	fake_data(fake_call("read"), BE_OK, "hello", 5);
 	ck_assert(o->opened.direct_io);
 	k = read_at(o->opened.fh, 4096, 0);
 	fake_data(fake_call("read"), BE_OK, "hello", 5);
@@ -136,6 +137,85 @@ START_TEST(file_without_size_is_read_to_its_end)
 	fake_data(fake_call("read"), BE_EOF, NULL, 0);
 	ck_assert_uint_eq(k->len, 0);
 	ck_assert_int_eq(k->err, 0);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(empty_file_keeps_its_page_cache)
+{
+	// a file that is really empty is opened like any other: mmap must work
+	struct be_attr a = fake_reg(0, 1000);
+	struct kreq *o = kreq_create();
+
+	setup();
+	vfs_open(vfs, &o->req, fake_lookup("f", a), O_RDONLY);
+	fake_opened(fake_call("open"), BE_OK, &a);
+	fake_data(fake_call("read"), BE_EOF, NULL, 0);
+	ck_assert(o->done);
+	ck_assert(!o->opened.direct_io);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(truncating_open_waits_for_writes)
+{
+	// O_TRUNC goes to the server only when every WRITE before it is answered
+	struct kreq *o = kreq_create();
+	struct be_attr a = fake_reg(0, 1000000);
+	uint64_t id, fh;
+
+	setup();
+	id = fake_lookup("f", a);
+	fh = fake_open(id, O_WRONLY, a);
+	write_at(fh, 500, 0);
+	vfs_open(vfs, &o->req, id, O_WRONLY | O_TRUNC);
+	fake_status(fake_call("write"), BE_OK, "");
+	fake_opened(fake_call("open"), BE_OK, &a);
+	ck_assert(o->done);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(read_ahead_is_behind_gathered_writes)
+{
+	// bytes that are gathered are on their way before read-ahead asks for their range
+	struct be_attr a = fake_reg(65536, 1000);
+	struct kreq *k;
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
+	write_at(fh, 256, 6205);
+	k = read_at(fh, 4096, 0);
+	fake_data(fake_call("read"), BE_OK, pattern, 4096);
+	fake_status(fake_call("write"), BE_OK, "");
+	serve_reads();
+	ck_assert(k->done);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(page_of_a_mapping_is_never_appended)
+{
+	// a dirty page that the kernel writes through an O_APPEND descriptor keeps its place
+	struct be_attr a = fake_reg(8192, 1000);
+	struct kreq *k = kreq_create();
+	struct call *c;
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR | O_APPEND, a);
+	vfs_write(vfs, &k->req, fh, pattern, 4096, 0, true);
+	ck_assert(!k->done);
+	c = fake_call("open");
+	ck_assert(!(c->flags & BE_APPEND));
+	fake_opened(c, BE_OK, &a);
+	ck_assert_uint_eq(k->written, 4096);
+	fake_pass(1000);
+	c = fake_call("write");
+	ck_assert_uint_eq(c->off, 0);
+	ck_assert_mem_eq(c->block->bytes, pattern, 4096);
+	fake_status(c, BE_OK, "");
 	fake_teardown();
 }
 END_TEST
@@ -161,11 +241,11 @@ START_TEST(small_writes_become_full_writes)
 	c = fake_call("write");
 	ck_assert_uint_eq(c->off, 65536);
 	ck_assert_uint_eq(c->len, 100000 - 65536);
-	fake_status(c, BE_OK, "");
 	ck_assert(!f->done);
-	fake_attr(fake_call("fstat"), BE_OK, &a);
-	ck_assert(f->done);
+	fake_status(c, BE_OK, "");
+	ck_assert(f->done); /* the bytes are there; what the file is now is for the caches */
 	ck_assert_int_eq(f->err, 0);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
 	fake_teardown();
 }
 END_TEST
@@ -234,8 +314,8 @@ START_TEST(write_error_is_reported_once_by_close)
 	write_at(fh, 10, 0);
 	vfs_flush(vfs, &f->req, fh);
 	fake_status(fake_call("write"), BE_FAILURE, "No space left on device");
-	fake_attr(fake_call("fstat"), BE_OK, &a);
 	ck_assert_int_eq(f->err, ENOSPC);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
 	vfs_flush(vfs, &f2->req, fh);
 	ck_assert_int_eq(f2->err, 0);
 	fake_teardown();
@@ -272,8 +352,14 @@ START_TEST(read_before_an_unsent_end_is_a_hole)
 	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
 	write_at(fh, 4096, 65536);
 	k = read_at(fh, 4096, 0);
-	while (!list_empty(&fake.calls))
-		fake_data(fake_call("read"), BE_EOF, NULL, 0);
+	while (!list_empty(&fake.calls)) {
+		struct call *c = list_entry(fake.calls.next, struct call, entry);
+
+		if (strcmp(c->name, "write") == 0)
+			fake_status(c, BE_OK, "");
+		else
+			fake_data(c, BE_EOF, NULL, 0);
+	}
 	ck_assert_uint_eq(k->len, 4096);
 	ck_assert_mem_eq(k->bytes, zero, 4096);
 	fake_teardown();
@@ -378,6 +464,8 @@ END_TEST
 
 CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
 	   read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
+	   empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
+	   read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
 	   small_writes_become_full_writes, written_data_is_sent_within_flush_age,
 	   size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
 	   read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
