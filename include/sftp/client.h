@@ -47,6 +47,7 @@ struct fxp_lane {
 	enum fxp_lane_state state;
 	struct list in_flight; /* struct fxr, in the order sent */
 	unsigned in_flight_count;
+	unsigned read_count; /* READs among them */
 };
 
 typedef void fxr_done_fn(void *arg, const struct fxr_answer *answer);

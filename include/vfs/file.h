@@ -50,6 +50,8 @@ struct file {
 
 	struct stream streams[FILE_STREAM_COUNT];
 	uint64_t stream_clock;
+	struct list in_readers; /* vfs.readers */
+	int64_t ahead_ms;	/* when it last read ahead */
 
 	struct data *gather; /* written, not yet sent */
 	uint64_t gather_off;

@@ -34,6 +34,7 @@ struct vfs {
 	uint64_t last_nodeid;
 	uint64_t last_fh;
 	struct list ops_list;  /* struct op.entry */
+	struct list readers;   /* struct file.in_readers: who reads ahead, the latest first */
 	struct list room_waiters; /* struct op.wait: writers that wait for the budget */
 	int64_t server_skew_s; /* the server's clock minus ours, as far as learned */
 	struct be_statvfs statvfs;

@@ -58,6 +58,7 @@ static void detach(struct fxp_client *c, struct fxr *r)
 		return;
 	hash_del(&c->by_id, &r->by_id);
 	r->lane->in_flight_count--;
+	r->lane->read_count -= r->kind == FXR_READ;
 	r->lane = NULL;
 	c->stats.in_flight_count--;
 }
@@ -138,6 +139,7 @@ static void count_sent(struct fxp_client *c, struct fxr *r, size_t len)
 	c->stats.sent_count[fxr_table[r->kind].type]++;
 	c->stats.in_flight_count++;
 	r->lane->in_flight_count++;
+	r->lane->read_count += r->kind == FXR_READ;
 	r->sent_ms = c->clock->now_ms;
 	if (!r->sent_wall_ms)
 		r->sent_wall_ms = c->clock->wall_ms;

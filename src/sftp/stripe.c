@@ -8,6 +8,7 @@
  */
 #include "sftp/stripe.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #define STRIPE_COUNT_MAX 5u                 /* further handles: six lanes carry one file at most */
@@ -35,7 +36,6 @@ struct fxp_stripes {
 	enum stripes_state state;
 	unsigned pending; /* replies */
 	unsigned count;   /* of `stripes` in use */
-	unsigned turn;
 	bool lost; /* the connection broke while opening or proving: not the file's fault */
 	struct be_attr first;
 	bool first_seen;
@@ -328,15 +328,46 @@ void fxp_stripes_consider(struct be_file *f)
 	stripes_open(f->stripes);
 }
 
+static const struct fxp_lane *lane_of(struct fxp_client *c, const struct fxp_handle *h)
+{
+	list_for_each (e, &c->lanes) {
+		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
+
+		if (lane->id == h->lane)
+			return lane;
+	}
+	return NULL;
+}
+
+/* A server process answers in order: behind WRITEs a READ would wait, so other lanes are better. */
+static unsigned load(struct fxp_client *c, const struct fxp_handle *h)
+{
+	const struct fxp_lane *lane = lane_of(c, h);
+
+	if (!lane)
+		return UINT_MAX;
+	return lane->read_count ? UINT_MAX - 1 : lane->in_flight_count;
+}
+
 struct fxp_handle *fxp_stripes_next(struct be_file *f)
 {
 	struct fxp_stripes *all = f->stripes;
-	unsigned i;
+	struct fxp_client *c = &f->fb->client;
+	struct fxp_handle *best = &f->handle;
+	unsigned least;
 
 	if (!all || all->state != STRIPES_READY)
-		return &f->handle;
-	i = all->turn++ % (all->count + 1);
-	return i == all->count ? &f->handle : &all->stripes[i].handle;
+		return best;
+	least = load(c, best);
+	for (unsigned i = 0; i < all->count; i++) {
+		unsigned here = load(c, &all->stripes[i].handle);
+
+		if (here < least) {
+			least = here;
+			best = &all->stripes[i].handle;
+		}
+	}
+	return best;
 }
 
 struct fxp_handle *fxp_stripes_live(struct be_file *f, struct fxp_handle *h)

@@ -41,6 +41,7 @@ struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int 
 	f->be = be;
 	f->flags = flags;
 	f->ref_count = 1;
+	list_init(&f->in_readers);
 	timer_init(&f->flush_timer, flush_age_passed, f);
 	list_push_back(&n->files, &f->in_node);
 	hash_add(&v->files, &f->by_fh, hash_u64(f->fh));
@@ -132,6 +133,7 @@ void file_release(struct file *f)
 	timer_cancel(&f->flush_timer);
 	hash_del(&v->files, &f->by_fh);
 	list_del(&f->in_node);
+	list_del(&f->in_readers);
 	v->ops->close(v->be, f->be);
 	f->be = NULL;
 	if (list_empty(&n->files))

@@ -23,6 +23,9 @@
 /* The kernel's own read-ahead runs several requests at once and may swap or skip some. */
 #define STREAM_SLACK_LEN  (256 * 1024)
 
+/* A reader counts for the others' share as long as this after it last read ahead. */
+#define READER_LIFE_MS	  1000
+
 #define REPLY_IOV_COUNT	  260 /* 1 MiB in single pages, and the ends */
 #define PAGE_LEN	  4096
 
@@ -233,11 +236,33 @@ static void drop_behind(struct node *n, uint64_t off)
 	}
 }
 
+/*
+ * How far ahead one of those who read now may fetch: what the line holds is shared among them. The
+ * server answers in the order asked, so a larger window would be a larger share.
+ */
+static size_t reader_share(struct file *f)
+{
+	struct vfs *v = f->v;
+	size_t count = 0, share;
+
+	f->ahead_ms = v->clock->now_ms;
+	list_del(&f->in_readers);
+	list_push_front(&v->readers, &f->in_readers);
+	list_for_each(e, &v->readers) {
+		if (list_entry(e, struct file, in_readers)->ahead_ms + READER_LIFE_MS <
+		    v->clock->now_ms)
+			break;
+		count++;
+	}
+	share = v->ops->info(v->be)->stream_len / count;
+	return share > WINDOW_LEN_MIN ? share : WINDOW_LEN_MIN;
+}
+
 static void read_ahead(struct file *f, uint64_t off, size_t len)
 {
 	struct vfs *v = f->v;
 	struct node *n = f->node;
-	size_t most = v->ops->info(v->be)->stream_len;
+	size_t most;
 	uint64_t end = off + len, size = n->attr.size, to;
 	size_t unit = read_unit(v);
 	bool continues;
@@ -248,11 +273,12 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 				    WINDOW_LEN_LARGE : WINDOW_LEN_MIN;
 	else if (continues && end > s->next_off)
 		s->window_len = s->window_len ? s->window_len * 2 : WINDOW_LEN_MIN;
-	if (s->window_len > most && most >= WINDOW_LEN_MIN)
-		s->window_len = most;
 	s->next_off = end > s->next_off ? end : s->next_off;
 	if (!s->window_len)
 		return;
+	most = reader_share(f);
+	if (s->window_len > most)
+		s->window_len = most;
 	if (s->next_off > 4 * (uint64_t)STREAM_SLACK_LEN)
 		drop_behind(n, s->next_off - 4 * (uint64_t)STREAM_SLACK_LEN);
 	if (__builtin_add_overflow(s->next_off, s->window_len, &to) || to > size)

@@ -31,6 +31,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	v->replies = replies;
 	v->budget = budget;
 	list_init(&v->ops_list);
+	list_init(&v->readers);
 	list_init(&v->room_waiters);
 	list_init(&v->negatives);
 	timer_init(&v->interrupt_timer, look_for_interrupted, v);
