@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "options.h"
 #include "util/num.h"
@@ -482,6 +483,26 @@ static int check(struct parse *p)
 	return 0;
 }
 
+/* An ssh that we run later, from the background, does not start where we did. */
+static int make_config_absolute(struct options *o)
+{
+	char *here, *path = NULL;
+
+	if (!o->config_file || o->config_file[0] == '/' || !o->config_file[0] ||
+	    strcasecmp(o->config_file, "none") == 0)
+		return 0;
+	here = getcwd(NULL, 0);
+	if (!here)
+		return errno == ENOMEM ? -ENOMEM : 0; /* it cannot be read, and that will be said */
+	int n = asprintf(&path, "%s/%s", here, o->config_file);
+	free(here);
+	if (n < 0)
+		return -ENOMEM;
+	free(o->config_file);
+	o->config_file = path;
+	return 0;
+}
+
 static void set_defaults(struct options *o)
 {
 	*o = (struct options){
@@ -526,6 +547,8 @@ int options_parse(struct options *o, int argc, char *const argv[], char *err, si
 	int r = parse_all(&p, args, helper);
 	if (r == 0)
 		r = check(&p);
+	if (r == 0)
+		r = make_config_absolute(o);
 	int64_t *timeouts[] = {&o->file_timeout_ms, &o->dir_timeout_ms, &o->link_timeout_ms};
 	for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
 		if (*timeouts[i] < 0)

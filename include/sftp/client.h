@@ -6,7 +6,8 @@
  * happens exactly once: with the server's answer, with one of our own (`unsupported`, out of
  * memory), or with `lost`. While there is no connection requests wait; what was in flight when it
  * broke lies in `lost`, in the order sent, until the recovery has sent it again or settled it.
- * A packet that makes no sense costs the connection, never the process.
+ * A packet that makes no sense costs the connection, never the process; the request that it answers
+ * fails with BE_MALFORMED, for it would break the next connection too.
  *
  * Thread: the loop. Spec: filexfer-02 sections 3 and 4.
  */
@@ -36,7 +37,7 @@ enum fxp_client_state {
 
 enum fxp_lane_state {
 	FXP_LANE_OPENING,
-	FXP_LANE_GREETING, /* INIT sent */
+	FXP_LANE_GREETING, /* INIT sent; requests may follow it, its first packet is VERSION */
 	FXP_LANE_UP,
 };
 
@@ -67,6 +68,7 @@ struct fxr {
 	int64_t sent_ms;
 	int64_t sent_wall_ms; /* of the first time */
 	unsigned lost_count;  /* connections that broke under it */
+	unsigned suspect_count; /* of these: without another request to blame */
 	struct fxp_window_sample sample;
 	fxr_done_fn *done; /* NULL: nobody waits any more */
 	void *arg;
@@ -81,7 +83,10 @@ struct fxp_client_events {
 	/* The connection broke, or could not be made. Requests that died with it were told. */
 	void (*down)(void *ctx, const struct link_error *error);
 
-	/* Another lane can be used, or (NULL) was refused. */
+	/*
+	 * Another lane can be used: by requests that name it (GREETING), by all (UP). NULL: one was
+	 * refused.
+	 */
 	void (*lane_up)(void *ctx, struct fxp_lane *lane);
 };
 
@@ -96,6 +101,8 @@ struct fxp_client {
 	uint64_t epoch;              /* of the present connection, counts from 1 */
 	bool broken;                 /* reset was asked for; `down` is to follow */
 	bool failing;                /* inside fxp_client_fail_all() */
+	bool blamed;                 /* a malformed reply broke it: the other requests are innocent */
+	bool answered;               /* a request has been, since it was UP */
 	struct link_error own_error; /* why we broke it; fail is NONE otherwise */
 
 	struct list lanes;
@@ -173,13 +180,22 @@ void fxp_client_resend(struct fxp_client *c, struct fxr *r);
 /* Answers one of `lost` without sending it. */
 void fxp_client_settle(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer);
 
-/* The lane that the next request of a class goes to; the first lane when it has none. 0: none. */
-uint32_t fxp_client_lane(struct fxp_client *c, enum lane_class lane_class);
+/*
+ * The lane for a file that is being opened: readers and writers are kept apart while there are two
+ * bulk lanes. The first lane when there is none. 0: no connection.
+ */
+uint32_t fxp_client_file_lane(struct fxp_client *c, bool writes);
 
 /* Opens lanes of a class in the background until there are `count`, as far as granted. */
 void fxp_client_want_lanes(struct fxp_client *c, enum lane_class lane_class, unsigned count);
 
 unsigned fxp_client_lane_count(const struct fxp_client *c, enum lane_class lane_class);
+
+/*
+ * Requests that name the lane may be sent on it. Once the first lane has said VERSION the others,
+ * which run the same program, are believed to; one that says otherwise costs the connection.
+ */
+bool fxp_lane_speaks(const struct fxp_client *c, const struct fxp_lane *lane);
 
 /* Since when the oldest request waits; -1: none does. */
 int64_t fxp_client_waits_since_ms(const struct fxp_client *c);
@@ -189,6 +205,9 @@ extern const struct link_events fxp_lane_link_events;
 void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data *packet,
                        size_t len);
 void fxp_client_lose(struct fxp_client *c);
+
+/* What was sent on a lane that never spoke goes elsewhere; the lane may not be chosen any more. */
+void fxp_client_move(struct fxp_client *c, struct fxp_lane *lane);
 
 /* For client.c: the lane a request goes to now, NULL when there is none. */
 struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_class lane_class);

@@ -183,7 +183,7 @@ void fxp_recover_forget(struct fxp_backend *fb); /* the lost requests are being 
 
 /* settle_append.c: looks for the bytes of a lost WRITE at the end of a file. */
 struct fxp_append;
-typedef void fxp_append_fn(void *arg, bool lost, bool found);
+typedef void fxp_append_fn(void *arg, enum be_code code, bool found);
 struct fxp_append *fxp_append_start(struct fxp_backend *fb, struct be_file *f, struct data *body,
                                     size_t body_off, size_t body_len, fxp_append_fn *done,
                                     void *arg); /* NULL: out of memory */

@@ -22,8 +22,11 @@ void fxp_stripes_lost(struct be_file *f);
 /* Much is being written: lanes for further handles are opened in the background. */
 void fxp_stripes_foresee(struct be_file *f);
 
-/* A WRITE was acknowledged: time for further handles? */
+/* A WRITE was acknowledged, or a lane came: time for further handles? */
 void fxp_stripes_consider(struct be_file *f);
+
+/* It is written over all the lanes that it will get. */
+bool fxp_stripes_ready(const struct be_file *f);
 
 /* The handle for the next WRITE. */
 struct fxp_handle *fxp_stripes_next(struct be_file *f);

@@ -22,6 +22,7 @@ struct fxp_window {
 	int64_t delivered_ms;   /* of the last delivery */
 	int64_t rtt_min_ms;     /* -1: not measured */
 	int64_t rtt_min_at_ms;
+	int64_t rtt_round_ms;  /* the least of this round; 0: none yet */
 	unsigned drain_rounds; /* left with half the window, to see the round trip without queue */
 	int64_t rtt_drain_ms;  /* the least seen meanwhile; -1: none */
 	uint64_t rate;         /* bytes per second: the best of the last rounds */
@@ -49,8 +50,11 @@ void fxp_window_init(struct fxp_window *w, size_t len);
 /* A new connection: what is known stays, nothing is in flight. */
 void fxp_window_reset(struct fxp_window *w);
 
-/* More can be carried than before (further lanes): look for the new limit. */
-void fxp_window_grow(struct fxp_window *w);
+/*
+ * There are `lanes` where there was one: look for the new limit. If it was the channel window that
+ * limited the one, they carry so much more at once.
+ */
+void fxp_window_grow(struct fxp_window *w, unsigned lanes);
 
 /* A large sequential read begins: start from at least `len`. */
 void fxp_window_raise(struct fxp_window *w, size_t len);

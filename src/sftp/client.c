@@ -10,7 +10,7 @@
 
 #include "util/log.h"
 
-#define LOST_COUNT_MAX 5u /* connections that may break under one request before it is failed */
+#define SUSPECT_COUNT_MAX 5u /* connections that may break under one request before it is failed */
 
 static void run_deferred(void *arg);
 
@@ -77,6 +77,15 @@ static void complete_lost(struct fxp_client *c, struct fxr *r)
 	struct fxr_answer answer = {.lost = true};
 
 	fxp_status_set(&answer.status, BE_LOST, 0, "");
+	complete(c, r, &answer);
+}
+
+/* Its reply made no sense, and would not if it were asked for again: the connection goes alone. */
+static void complete_malformed(struct fxp_client *c, struct fxr *r)
+{
+	struct fxr_answer answer = {.lane = r->lane->id};
+
+	fxp_status_set(&answer.status, BE_MALFORMED, 0, "");
 	complete(c, r, &answer);
 }
 
@@ -359,11 +368,15 @@ void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data 
 		fxp_client_break(c, LINK_FAIL_NETWORK,
 		                 "protocol error: reply of type %u to %s with bad field \"%s\"",
 		                 type, in.packet, in.field);
+		c->blamed = true;
+		complete_malformed(c, r);
 		return;
 	}
 	if (err)
 		fxp_status_set(&answer.status, BE_ERRNO, -err, "");
 	answer.lane = lane->id;
+	if (!r->setup && c->state == FXP_CLIENT_UP)
+		c->answered = true;
 	measure(c, r, &answer);
 	if (!r->done && fxr_table[r->kind].reply == FXR_GET_HANDLE &&
 	    answer.status.st.code == BE_OK)
@@ -401,6 +414,7 @@ static void lose_one(struct fxp_client *c, struct fxr *r, struct list *gone)
 	detach(c, r);
 	fxp_window_done(&r->sample, 0, c->clock->now_ms);
 	r->lost_count++;
+	r->suspect_count += !c->blamed;
 	if (!r->done)
 		request_free(r);
 	else if (r->setup || fxr_table[r->kind].settle == FXR_DROP)
@@ -423,6 +437,26 @@ void fxp_client_lose(struct fxp_client *c)
 	fxp_lane_forget_all(c);
 	while (!list_empty(&gone))
 		complete_lost(c, list_entry(gone.next, struct fxr, entry));
+}
+
+void fxp_client_move(struct fxp_client *c, struct fxp_lane *lane)
+{
+	struct list now;
+
+	list_init(&now);
+	list_splice(&now, &lane->in_flight);
+	while (!list_empty(&now)) {
+		struct fxr *r = list_entry(now.next, struct fxr, entry);
+
+		fxp_window_done(&r->sample, 0, c->clock->now_ms);
+		detach(c, r);
+		if (!r->done) {
+			request_free(r);
+			continue;
+		}
+		list_push_back(&c->waiting, &r->entry);
+		transmit(c, r);
+	}
 }
 
 int fxp_client_connect(struct fxp_client *c)
@@ -503,7 +537,7 @@ struct fxr *fxp_client_first_lost(struct fxp_client *c)
 
 void fxp_client_resend(struct fxp_client *c, struct fxr *r)
 {
-	if (r->lost_count > LOST_COUNT_MAX)
+	if (r->suspect_count > SUSPECT_COUNT_MAX)
 		defer(c, r, BE_ERRNO, EIO);
 	else
 		transmit(c, r);

@@ -214,7 +214,7 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 	if (c->failing || c->state != FXP_CLIENT_UP)
 		return true;
 	/* What waits for a channel window is better kept here: more lanes may open for it. */
-	if (io->write && c->up_window.in_flight_count > 1 &&
+	if (io->write && !fxp_stripes_ready(io->file) && c->up_window.in_flight_count > 1 &&
 	    link_unsent_len(fb->link) > UNSENT_LEN_MAX)
 		return false;
 	return fxp_window_room(io->write ? &c->up_window : &c->down_window, io->len);

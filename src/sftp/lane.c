@@ -10,6 +10,8 @@
 #include "sftp/client.h"
 #include "util/log.h"
 
+#define FIRST_BULK_LANES 2u /* for reading and for writing; ready when the first file is opened */
+
 static struct fxp_lane *lane_find(struct fxp_client *c, uint32_t id)
 {
 	list_for_each (e, &c->lanes) {
@@ -66,6 +68,8 @@ static void on_up(void *ctx)
 	link_facts(c->link, &c->facts);
 	c->epoch++;
 	c->broken = false;
+	c->blamed = false;
+	c->answered = false;
 	c->last_packet_ms = c->clock->now_ms;
 	memset(c->refused, 0, sizeof(c->refused));
 	fxp_window_reset(&c->down_window);
@@ -74,7 +78,7 @@ static void on_up(void *ctx)
 	if (err)
 		fxp_client_break(c, LINK_FAIL_NETWORK, "cannot open a channel: %s", strerror(-err));
 	else
-		fxp_client_want_lanes(c, LANE_BULK, 1); /* ready when the first file is opened */
+		fxp_client_want_lanes(c, LANE_BULK, FIRST_BULK_LANES);
 }
 
 static void on_down(void *ctx, const struct link_error *error)
@@ -97,6 +101,8 @@ static void refuse(struct fxp_client *c, struct fxp_lane *lane, const char *text
 	log_info(LOG_SFTP, "lane=%u refused by the server (%s), sharing %u", lane->id, text,
 	         c->lane_count - 1);
 	c->refused[lane_class] = true;
+	lane->state = FXP_LANE_OPENING;
+	fxp_client_move(c, lane);
 	lane_forget(c, lane);
 	c->events->lane_up(c->events_ctx, NULL);
 }
@@ -134,12 +140,17 @@ static void on_lane_open(void *ctx, uint32_t id, const struct link_error *error)
 
 	if (!lane || c->broken)
 		return;
-	if (!error)
-		send_init(c, lane);
-	else if (lane->lane_class != LANE_META)
+	if (error && lane->lane_class != LANE_META) {
 		refuse(c, lane, error->text);
-	else
+		return;
+	}
+	if (error) {
 		fxp_client_break(c, error->fail, "%s", error->text);
+		return;
+	}
+	send_init(c, lane);
+	if (fxp_lane_speaks(c, lane) && lane->lane_class != LANE_META)
+		c->events->lane_up(c->events_ctx, lane);
 }
 
 static size_t limit(uint64_t told, size_t fallback, size_t user, size_t cap)
@@ -178,7 +189,7 @@ static void limits_done(void *arg, const struct fxr_answer *answer)
 {
 	struct fxp_client *c = arg;
 
-	if (answer->lost)
+	if (answer->lost || c->broken)
 		return;
 	if (answer->status.st.code == BE_OK)
 		c->limits = answer->limits;
@@ -294,6 +305,11 @@ const struct link_events fxp_lane_link_events = {
     .lane_closed = on_lane_closed,
 };
 
+bool fxp_lane_speaks(const struct fxp_client *c, const struct fxp_lane *lane)
+{
+	return lane->state == FXP_LANE_UP || (lane->state == FXP_LANE_GREETING && c->meta);
+}
+
 struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_class lane_class)
 {
 	struct fxp_lane *best = NULL;
@@ -301,10 +317,10 @@ struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_c
 	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
+		if (wanted && lane->id == wanted && fxp_lane_speaks(c, lane))
+			return lane;
 		if (lane->state != FXP_LANE_UP)
 			continue;
-		if (wanted && lane->id == wanted)
-			return lane;
 		if (!wanted && lane->lane_class == lane_class && lane_class != LANE_META &&
 		    (!best || lane->in_flight_count < best->in_flight_count))
 			best = lane;
@@ -312,17 +328,17 @@ struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_c
 	return best ? best : c->meta;
 }
 
-uint32_t fxp_client_lane(struct fxp_client *c, enum lane_class lane_class)
+uint32_t fxp_client_file_lane(struct fxp_client *c, bool writes)
 {
-	unsigned count = fxp_client_lane_count(c, lane_class), turn;
+	unsigned count = fxp_client_lane_count(c, LANE_BULK), turn, pick;
 
-	if (lane_class == LANE_META || !count)
-		return c->meta ? c->meta->id : 0;
-	turn = c->lane_turn++ % count;
+	/* Every other lane is for readers: a server process with WRITEs to do answers READs late. */
+	turn = c->lane_turn++;
+	pick = count > 1 ? 2 * (turn % (count / 2)) + writes : 0;
 	list_for_each (e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
-		if (lane->state == FXP_LANE_UP && lane->lane_class == lane_class && turn-- == 0)
+		if (lane->state == FXP_LANE_UP && lane->lane_class == LANE_BULK && pick-- == 0)
 			return lane->id;
 	}
 	return c->meta ? c->meta->id : 0;

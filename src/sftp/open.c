@@ -217,7 +217,7 @@ int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
 	op->fb = fb;
 	op->flags = flags;
 	op->mode = mode;
-	op->lane = fxp_client_lane(c, LANE_BULK);
+	op->lane = fxp_client_file_lane(c, (flags & BE_WRITE) != 0);
 	op->done = done;
 	op->arg = arg;
 	memcpy(op->path, path, size);

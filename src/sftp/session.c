@@ -12,9 +12,9 @@
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
-#define BACKOFF_MIN_MS  200   /* wait before the first attempt after a loss */
+#define BACKOFF_MIN_MS  200   /* wait before the second attempt after a loss; the first is at once */
 #define BACKOFF_MAX_MS  30000 /* and at most between attempts */
-#define BACKOFF_CALM_MS 10000 /* a connection that lived this long starts over at the least */
+#define BACKOFF_CALM_MS 10000 /* a connection that lived this long had worked, even if idle */
 
 enum session_state {
 	SESSION_STARTING,
@@ -45,7 +45,7 @@ struct fxp_session {
 	bool waiting_lanes; /* reconnect: for the first bulk lane */
 	bool needs_attention;
 	int64_t up_ms;
-	int64_t backoff_ms;
+	int64_t backoff_ms; /* before the next attempt; 0: at once */
 	uint64_t attempt;
 	struct timer retry;
 	struct timer probe;
@@ -319,8 +319,9 @@ static void on_lane_up(void *ctx, struct fxp_lane *lane)
 	struct fxp_backend *fb = ctx;
 	struct fxp_session *s = fb->session;
 
-	(void)lane;
-	if (!s->waiting_lanes)
+	list_for_each_safe (e, next, &fb->files)
+		fxp_stripes_consider(list_entry(e, struct be_file, entry));
+	if (!s->waiting_lanes || (lane && lane->state != FXP_LANE_UP))
 		return;
 	s->waiting_lanes = false;
 	fxp_recover_start(fb);
@@ -384,11 +385,15 @@ static void plan_retry(struct fxp_backend *fb)
 	struct fxp_session *s = fb->session;
 	bool calm = s->up_ms && fb->clock->now_ms - s->up_ms > BACKOFF_CALM_MS;
 
-	if (calm || !s->backoff_ms)
-		s->backoff_ms = BACKOFF_MIN_MS;
+	/* One that breaks as soon as it stands has not worked: it is not tried without a pause. */
+	if (calm || fb->client.answered)
+		s->backoff_ms = 0;
 	s->up_ms = 0;
+	fb->client.answered = false;
 	timer_set(fb->clock, &s->retry, fb->clock->now_ms + jitter(fb, s->backoff_ms));
-	s->backoff_ms = s->backoff_ms * 2 < BACKOFF_MAX_MS ? s->backoff_ms * 2 : BACKOFF_MAX_MS;
+	s->backoff_ms = s->backoff_ms ? s->backoff_ms * 2 : BACKOFF_MIN_MS;
+	if (s->backoff_ms > BACKOFF_MAX_MS)
+		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
 static void on_down(void *ctx, const struct link_error *error)

@@ -68,10 +68,23 @@ static void settle_as_done(struct fxp_settle *s)
 	settle_over(s);
 }
 
+/* Where looking brings nonsense, the request fails: the next look would break the connection too. */
+static void settle_failed(struct fxp_settle *s, const struct fxr_answer *why)
+{
+	struct fxr_answer answer = {0};
+	struct fxr *r = s->request;
+
+	fxp_status_copy(&answer.status, &why->status.st);
+	s->request = NULL;
+	fxp_client_settle(&s->fb->client, r, &answer);
+}
+
 /* Return: true when the callback must not go on. */
 static bool answered(struct fxp_settle *s, const struct fxr_answer *answer)
 {
 	s->pending--;
+	if (answer->status.st.code == BE_MALFORMED && s->request && !s->stopped)
+		settle_failed(s, answer);
 	if (s->pending)
 		return true;
 	if (s->stopped) {
@@ -246,11 +259,12 @@ static void target_looked(void *arg, const struct fxr_answer *answer)
 		settle_decide(s);
 }
 
-static void append_looked(void *arg, bool lost, bool found)
+static void append_looked(void *arg, enum be_code code, bool found)
 {
 	struct fxp_settle *s = arg;
-	struct fxr_answer answer = {.lost = lost};
+	struct fxr_answer answer = {.lost = code == BE_LOST};
 
+	fxp_status_set(&answer.status, code, 0, "");
 	if (answered(s, &answer))
 		return;
 	if (found)

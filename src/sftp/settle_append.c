@@ -36,13 +36,13 @@ struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r)
 	return NULL;
 }
 
-static void append_over(struct fxp_append *a, bool lost, bool found)
+static void append_over(struct fxp_append *a, enum be_code code, bool found)
 {
 	struct fxr_args args = {.handle = &a->handle};
 
-	if (a->handle.len && !lost)
+	if (a->handle.len && code == BE_OK)
 		fxp_client_submit_setup(&a->fb->client, FXR_CLOSE, &args, NULL, NULL);
-	a->done(a->arg, lost, found);
+	a->done(a->arg, code, found);
 	data_unref(a->body);
 	free(a->bytes);
 	free(a);
@@ -50,7 +50,7 @@ static void append_over(struct fxp_append *a, bool lost, bool found)
 
 static void append_search(struct fxp_append *a)
 {
-	append_over(a, false,
+	append_over(a, BE_OK,
 	            memmem(a->bytes, a->len, a->body->bytes + a->body_off, a->body_len) != NULL);
 }
 
@@ -60,8 +60,8 @@ static void append_read(void *arg, const struct fxr_answer *answer)
 {
 	struct fxp_append *a = arg;
 
-	if (answer->lost) {
-		append_over(a, true, false);
+	if (answer->lost || answer->status.st.code == BE_MALFORMED) {
+		append_over(a, answer->status.st.code, false);
 		return;
 	}
 	if (answer->status.st.code != BE_OK) {
@@ -87,14 +87,14 @@ static void append_opened(void *arg, const struct fxr_answer *answer)
 {
 	struct fxp_append *a = arg;
 
-	if (answer->lost) {
-		append_over(a, true, false);
+	if (answer->lost || answer->status.st.code == BE_MALFORMED) {
+		append_over(a, answer->status.st.code, false);
 		return;
 	}
 	if (answer->status.st.code == BE_OK)
 		fxp_handle_set(a->fb, &a->handle, answer);
 	if (answer->status.st.code != BE_OK || !append_ask(a))
-		append_over(a, false, false);
+		append_over(a, BE_OK, false);
 }
 
 static void append_seen(void *arg, const struct fxr_answer *answer)
@@ -103,12 +103,12 @@ static void append_seen(void *arg, const struct fxr_answer *answer)
 	struct fxr_args args = {.path = a->path, .pflags = FXF_READ};
 	uint64_t size = answer->attr.size;
 
-	if (answer->lost) {
-		append_over(a, true, false);
+	if (answer->lost || answer->status.st.code == BE_MALFORMED) {
+		append_over(a, answer->status.st.code, false);
 		return;
 	}
 	if (answer->status.st.code != BE_OK || size < a->from + a->body_len) {
-		append_over(a, false, false);
+		append_over(a, BE_OK, false);
 		return;
 	}
 	if (size - a->from > LOOK_LEN_MAX)
@@ -117,7 +117,7 @@ static void append_seen(void *arg, const struct fxr_answer *answer)
 	a->bytes = malloc(a->size);
 	if (!a->bytes ||
 	    !fxp_client_submit_setup(&a->fb->client, FXR_OPEN, &args, append_opened, a))
-		append_over(a, false, false);
+		append_over(a, BE_OK, false);
 }
 
 struct fxp_append *fxp_append_start(struct fxp_backend *fb, struct be_file *f, struct data *body,

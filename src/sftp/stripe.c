@@ -121,8 +121,9 @@ static void settle_state(struct fxp_stripes *all)
 	all->count = kept;
 	all->state = kept ? STRIPES_READY : all->lost ? STRIPES_IDLE : STRIPES_OFF;
 	if (kept) {
-		fxp_window_grow(&f->fb->client.up_window);
-		log_debug(LOG_SFTP, "writing over %u lanes", kept + 1);
+		fxp_window_grow(&f->fb->client.up_window, kept + 1);
+		log_debug(LOG_SFTP, "writing over %u lanes, window %zu", kept + 1,
+		          f->fb->client.up_window.window_len);
 	}
 }
 
@@ -263,7 +264,7 @@ static void stripes_open(struct fxp_stripes *all)
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 		struct fxp_stripe *s = &all->stripes[all->count];
 
-		if (all->count == STRIPE_COUNT_MAX || lane->state != FXP_LANE_UP ||
+		if (all->count == STRIPE_COUNT_MAX || !fxp_lane_speaks(c, lane) ||
 		    lane->lane_class != LANE_BULK || lane->id == f->handle.lane)
 			continue;
 		s->all = all;
@@ -276,7 +277,7 @@ static void stripes_open(struct fxp_stripes *all)
 	stripes_opened(all);
 }
 
-/* Lanes that are on their way are waited for: they open together. */
+/* Lanes that are on their way are waited for, until they can be sent to: they open together. */
 static bool lanes_ready(struct fxp_client *c)
 {
 	bool any = false;
@@ -286,7 +287,7 @@ static bool lanes_ready(struct fxp_client *c)
 
 		if (lane->lane_class != LANE_BULK)
 			continue;
-		if (lane->state != FXP_LANE_UP)
+		if (!fxp_lane_speaks(c, lane))
 			return false;
 		any = true;
 	}
@@ -349,6 +350,11 @@ static unsigned load(struct fxp_client *c, const struct fxp_handle *h)
 	return lane->read_count ? UINT_MAX - 1 : lane->in_flight_count;
 }
 
+bool fxp_stripes_ready(const struct be_file *f)
+{
+	return f->stripes && f->stripes->state == STRIPES_READY;
+}
+
 struct fxp_handle *fxp_stripes_next(struct be_file *f)
 {
 	struct fxp_stripes *all = f->stripes;
@@ -356,7 +362,7 @@ struct fxp_handle *fxp_stripes_next(struct be_file *f)
 	struct fxp_handle *best = &f->handle;
 	unsigned least;
 
-	if (!all || all->state != STRIPES_READY)
+	if (!fxp_stripes_ready(f))
 		return best;
 	least = load(c, best);
 	for (unsigned i = 0; i < all->count; i++) {

@@ -10,7 +10,27 @@
 #define GROWTH_PERCENT  125u  /* a round that delivers this much more than the last best grows */
 #define FLAT_ROUNDS_MAX 3u    /* rounds without growth that end it */
 #define DRAIN_ROUNDS    3u    /* one until the half window holds, two to measure */
+/*
+ * Bytes per round trip from which one lane counts as limited by its channel window: 2 MiB in OpenSSH,
+ * less what a rate misses that is measured while the stream has only just begun.
+ */
+#define CHANNEL_LEN_FLOWING (1280u * 1024u)
 #define SLACK_MS        4 /* what the clock's grain and the server's own time add to a round trip */
+
+static size_t clamp(uint64_t len)
+{
+	if (len < WINDOW_LEN_MIN)
+		return WINDOW_LEN_MIN;
+	return len > WINDOW_LEN_MAX ? WINDOW_LEN_MAX : (size_t)len;
+}
+
+/* A quarter more than rate times round trip, so that a rate that rises is noticed. */
+static size_t product_len(const struct fxp_window *w)
+{
+	uint64_t ms = (uint64_t)w->rtt_min_ms * 5 / 4 + SLACK_MS;
+
+	return clamp(w->rate * ms / 1000);
+}
 
 void fxp_window_init(struct fxp_window *w, size_t len)
 {
@@ -28,13 +48,23 @@ void fxp_window_reset(struct fxp_window *w)
 	w->full = false;
 	w->flat_count = 0;
 	w->full_rate = 0;
+	w->rtt_round_ms = 0;
 }
 
-void fxp_window_grow(struct fxp_window *w)
+void fxp_window_grow(struct fxp_window *w, unsigned lanes)
 {
 	w->full = false;
 	w->flat_count = 0;
 	w->full_rate = w->rate;
+	if (w->rtt_min_ms < 0 || w->rate * (uint64_t)w->rtt_min_ms / 1000 < CHANNEL_LEN_FLOWING)
+		return;
+	/* From what flowed, not from what was tried; the channel windows open before the replies come. */
+	if (w->window_len > product_len(w))
+		w->window_len = product_len(w);
+	w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);
+	/* One whole window shows whether that was right; if not it is not tried again. */
+	w->round_end_len = w->delivered_len + w->window_len;
+	w->flat_count = FLAT_ROUNDS_MAX - 1;
 }
 
 void fxp_window_raise(struct fxp_window *w, size_t len)
@@ -75,35 +105,32 @@ static uint64_t best_rate(const struct fxp_window *w)
 	return best;
 }
 
-static size_t clamp(uint64_t len)
+/*
+ * Doubled while requests come back as fast as ever. When they take half as long again they wait in a
+ * queue of ours: more would only lengthen it, and OpenSSH is slow when megabytes of a channel wait
+ * in it. A rate that still rises then is waited for, one that does not ends the growth.
+ */
+static void grow(struct fxp_window *w)
 {
-	if (len < WINDOW_LEN_MIN)
-		return WINDOW_LEN_MIN;
-	return len > WINDOW_LEN_MAX ? WINDOW_LEN_MAX : (size_t)len;
-}
+	bool queued = w->rtt_round_ms > w->rtt_min_ms * 3 / 2 + SLACK_MS;
+	bool faster = w->rate * 100 >= w->full_rate * GROWTH_PERCENT;
 
-/* A quarter more than rate times round trip, so that a rate that rises is noticed. */
-static size_t product_len(const struct fxp_window *w)
-{
-	uint64_t ms = (uint64_t)w->rtt_min_ms * 5 / 4 + SLACK_MS;
-
-	return clamp(w->rate * ms / 1000);
+	if (!queued)
+		w->window_len = clamp((uint64_t)w->window_len * 2);
+	if (faster) {
+		w->full_rate = w->rate;
+		w->flat_count = 0;
+	} else if (queued || ++w->flat_count >= FLAT_ROUNDS_MAX) {
+		w->full = true;
+	}
 }
 
 static void end_round(struct fxp_window *w)
 {
 	w->rate = best_rate(w);
-	if (!w->full && w->limited) {
-		if (w->rate * 100 >= w->full_rate * GROWTH_PERCENT) {
-			w->full_rate = w->rate;
-			w->flat_count = 0;
-			w->window_len = clamp((uint64_t)w->window_len * 2);
-		} else if (++w->flat_count >= FLAT_ROUNDS_MAX) {
-			w->full = true;
-		} else {
-			w->window_len = clamp((uint64_t)w->window_len * 5 / 4);
-		}
-	}
+	if (!w->full && w->limited)
+		grow(w);
+	w->rtt_round_ms = 0;
 	if (w->drain_rounds && --w->drain_rounds == 0 && w->rtt_drain_ms >= 0) {
 		w->rtt_min_ms = w->rtt_drain_ms;
 		w->rtt_min_at_ms = w->delivered_ms;
@@ -153,6 +180,8 @@ void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t 
 	if (!delivered_len)
 		return;
 	see_rtt(w, rtt_ms, now_ms);
+	if (w->rtt_round_ms == 0 || rtt_ms < w->rtt_round_ms)
+		w->rtt_round_ms = rtt_ms;
 	span_ms = now_ms - s->delivered_ms;
 	rate = (w->delivered_len - s->delivered_len) * 1000 / (uint64_t)(span_ms > 0 ? span_ms : 1);
 	if (rate > w->rates[w->round])

@@ -147,7 +147,9 @@ void fxp_get_end(struct fxp_in *in)
 
 static bool name_ok(const uint8_t *name, size_t len)
 {
-	if (len == 0 || memchr(name, '/', len) || memchr(name, '\0', len))
+	/* A longer one makes the kernel fail the whole listing. More than 255 bytes do exist: names of
+	 * 255 UTF-16 units, and ZFS. */
+	if (len == 0 || len > FXP_ENTRY_LEN_MAX || memchr(name, '/', len) || memchr(name, '\0', len))
 		return false;
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
 		return false;

@@ -100,6 +100,8 @@ static void explain(const struct child *ch, struct link_error *err)
 	snprintf(line, sizeof(line), "%.*s", (int)len, ch->tail);
 	if (strncmp(line, "Pseudo-terminal", 15) == 0)
 		child_last_line(ch, line, sizeof(line));
+	for (size_t n = strlen(line); n > 0 && (unsigned char)line[n - 1] <= ' ';)
+		line[--n] = '\0'; /* ssh ends its lines with "\r\n" */
 	conn_error(err, LINK_FAIL_NONE, "ssh configuration: %s",
 		   line[0] ? line : "'ssh -G' failed without a word");
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "login_parts.h"
-#include "util/log.h"
 
 /* Rounds of one keyboard-interactive exchange, and prompts of one round. */
 #define ROUND_MAX 16
@@ -28,14 +27,17 @@ void login_keep_password(struct ssh_conn *sc, struct secret *password)
 }
 
 /* The password we have: kept from the last login, or on standard input. NULL: none. */
-static struct secret *given_password(struct ssh_conn *sc)
+static struct secret *given_password(struct login *lg)
 {
+	struct ssh_conn *sc = lg->sc;
+
 	if (!sc->store.password && sc->cfg.password_stdin && !sc->store.stdin_read) {
 		int rc = prompt_read_stdin(&sc->store.password);
 
 		sc->store.stdin_read = true;
-		if (rc)
-			log_error(LOG_SSH, "there is no password on standard input");
+		if (rc && !lg->remark[0])
+			snprintf(lg->remark, sizeof(lg->remark),
+				 "there is no password on standard input");
 	}
 	return sc->store.password;
 }
@@ -58,7 +60,7 @@ static void note_asking_failed(struct login *lg, int rc)
 enum outcome login_password(struct login *lg)
 {
 	struct ssh_conn *sc = lg->sc;
-	struct secret *password = given_password(sc);
+	struct secret *password = given_password(lg);
 	enum outcome out = LOGIN_DENIED;
 	char text[512];
 
@@ -190,7 +192,7 @@ static enum outcome exchange(struct login *lg, struct exchange *x)
 enum outcome login_interactive(struct login *lg)
 {
 	struct ssh_conn *sc = lg->sc;
-	struct secret *given = given_password(sc);
+	struct secret *given = given_password(lg);
 	enum outcome out = LOGIN_DENIED;
 
 	if (!given && !prompt_possible(&lg->prompt))

@@ -47,6 +47,15 @@ static char *jump_command(const struct ssh_config *cfg)
 		port = NULL;
 	if (port)
 		hop_len = (int)(port - hop);
+	/* Addresses come in brackets ("ssh -G" adds them), which ssh does not take for a host. */
+	const char *at = memrchr(hop, '@', (size_t)hop_len);
+	const char *host = at ? at + 1 : hop;
+	int user_len = (int)(host - hop), host_len = hop_len - user_len;
+
+	if (host_len > 2 && host[0] == '[' && host[host_len - 1] == ']') {
+		host++;
+		host_len -= 2;
+	}
 	buf_add_str(&b, "ssh");
 	if (cfg->config_file)
 		buf_addf(&b, " -F '%s'", cfg->config_file);
@@ -54,7 +63,8 @@ static char *jump_command(const struct ssh_config *cfg)
 		buf_addf(&b, " -J '%.*s'", (int)(last - cfg->proxy_jump), cfg->proxy_jump);
 	if (port)
 		buf_addf(&b, " -p '%s'", port + 1);
-	buf_addf(&b, " -W '[%s]:%u' -- '%.*s'", cfg->hostname, cfg->port, hop_len, hop);
+	buf_addf(&b, " -W '[%s]:%u' -- '%.*s%.*s'", cfg->hostname, cfg->port, user_len, hop, host_len,
+		 host);
 	return buf_take(&b);
 }
 

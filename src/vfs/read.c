@@ -262,7 +262,7 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 {
 	struct vfs *v = f->v;
 	struct node *n = f->node;
-	size_t most;
+	size_t most, room = budget_left(v->budget) / 2;
 	uint64_t end = off + len, size = n->attr.size, to;
 	size_t unit = read_unit(v);
 	bool continues;
@@ -277,6 +277,7 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	if (!s->window_len)
 		return;
 	most = reader_share(f);
+	most = most < room ? most : room;
 	if (s->window_len > most)
 		s->window_len = most;
 	if (s->next_off > 4 * (uint64_t)STREAM_SLACK_LEN)
@@ -286,7 +287,7 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	/* Whole units only, but for the end of the file: no crumbs at the head of the window. */
 	if (to < size)
 		to -= to % unit;
-	if (to > end && budget_left(v->budget) > to - end)
+	if (to > end)
 		fetch(f, end, to);
 }
 

@@ -18,6 +18,9 @@
 /* The first block of a small writer; grown to a full-size WRITE when more follows. */
 #define GATHER_LEN_MIN (64 * 1024)
 
+/* The budget's part that writers do not use: a quarter. */
+#define READERS_PART 4
+
 /* One WRITE on its way. */
 struct sent {
 	struct file *file;
@@ -83,9 +86,15 @@ static void node_drained(struct node *n)
 	}
 }
 
+/* Writers leave a part of the budget to readers, who could not fetch ahead otherwise. */
+static bool room_for_writes(const struct vfs *v)
+{
+	return budget_left(v->budget) > v->budget->max_len / READERS_PART;
+}
+
 void file_room(struct vfs *v)
 {
-	while (!list_empty(&v->room_waiters) && budget_left(v->budget) > 0) {
+	while (!list_empty(&v->room_waiters) && room_for_writes(v)) {
 		struct op *op = list_entry(v->room_waiters.next, struct op, wait);
 		struct vfs_req *req = op_take_req(op);
 		size_t len = op->len;
@@ -324,7 +333,7 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
 		timer_set(v->clock, &f->flush_timer, v->clock->now_ms + v->cfg.flush_age_ms);
 	if (v->cfg.sync_write || (f->flags & (O_DIRECT | O_DSYNC)))
 		answer_when_acknowledged(f, req, len);
-	else if (budget_left(v->budget) == 0)
+	else if (!room_for_writes(v))
 		answer_when_room(f, req, len);
 	else
 		v->replies->written(req, len);

@@ -1,13 +1,17 @@
-"""Ways in that work: terminal, password, passphrase, a new host key, ssh_command, configuration file."""
+"""Ways in that work: terminal, askpass, password, passphrase, a new host key, configuration file, a jump host, other
+servers and byte pipes."""
 
 import os
 import pwd
+import signal
+import socket
+import subprocess
 
 import pytest
 
 from conftest import login_args
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
-from server import Sshd, keygen
+from server import SFTP_SERVER, DirectServer, Sshd, command_of, descendants, keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -85,6 +89,19 @@ def test_accept_new_asks_nothing_and_keeps_the_key(who, sshd, mounted):
     mounted(login_args(sshd, who, UserKnownHostsFile=known))
 
 
+def test_askpass_is_asked_for_host_key_and_password(who, sshd, mounted, with_password, top):
+    """Without a terminal, SSH_ASKPASS is; a host key is confirmed by "yes" on its output."""
+    secret = with_password.password
+    helper, asked = top / f"askpass-{who.name}", top / f"asked-{who.name}"
+    helper.write_text(f'#!/bin/sh\necho "$1" >> {asked}\ncase $1 in *yes/no*) echo yes;; *) echo {secret};; esac\n')
+    helper.chmod(0o755)
+    asked.touch()
+    os.chown(asked, who.uid, who.gid)
+    mounted(login_args(sshd, who, **NO_KEY, UserKnownHostsFile=f"{who.home}/asked_hosts", StrictHostKeyChecking="ask"),
+            login=with_password, secret=secret.encode(), env={"SSH_ASKPASS": str(helper), "DISPLAY": ":0"})
+    assert "SHA256:" in asked.read_text() and "password" in asked.read_text()
+
+
 def test_configuration_file_is_read(who, sshd, area, mounter):
     config = area / "config"
     config.write_text(f"Host short\n  HostName 127.0.0.1\n  Port {sshd.port}\n  User {who.name}\n"
@@ -98,6 +115,82 @@ def test_ssh_command_is_the_byte_pipe(who, sshd, mounter):
                f"-o UserKnownHostsFile={sshd.known_hosts()} -o BatchMode=yes")
     mount = mounter(who, sshd.target(who, "/etc"), ["-p", sshd.port, "-o", f"ssh_command={command}"])
     assert who.call(os.path.exists, mount.dir / "passwd")
+
+
+def jump_config(who, sshd, area):
+    config = area / "jump"
+    config.write_text(f"Host *\n  IdentityFile {sshd.identity_for(who)}\n  UserKnownHostsFile /dev/null\n"
+                      "  StrictHostKeyChecking no\n  LogLevel ERROR\n")
+    return config
+
+
+def test_jump_host_that_is_an_address(who, sshd, area, mounter):
+    mount = mounter(who, f"{who.name}@localhost:/etc", ["-F", jump_config(who, sshd, area), "-p", sshd.port,
+                                                        "-J", f"{who.name}@127.0.0.1:{sshd.port}"])
+    assert who.call(os.path.exists, mount.dir / "passwd")
+
+
+def test_relative_configuration_file_serves_the_reconnect(who, sshd, area):
+    """The daemon works in /, and the ssh of a jump host is run again by it."""
+    jump_config(who, sshd, area)
+    place = area / "mnt"
+    who.run(["mkdir", str(place)])
+    who.run([os.environ["SFTPFS"], "-F", "jump", "-p", str(sshd.port), "-J", f"127.0.0.1:{sshd.port}",
+             f"{who.name}@localhost:/etc", str(place)], cwd=area)
+    daemon, = daemons_of(place)
+    try:
+        for pid in descendants(daemon):
+            if command_of(pid) == "ssh":
+                os.kill(pid, signal.SIGKILL)
+        assert who.run(["cat", str(place / "passwd")]).stdout == open("/etc/passwd", "rb").read()
+    finally:
+        who.run(["fusermount3", "-u", str(place)], check=False)
+    wait_until(lambda: not daemons_of(place), what="the daemon ends")
+
+
+def test_sftp_server_is_a_command(who, sshd, mounter, area):
+    """-R: read-only, so that it is seen that this command ran and not the subsystem."""
+    (area / "f").write_text("hello\n")
+    mount = mounter(who, sshd.target(who, area), [*login_args(sshd, who), "-o", f"sftp_server={SFTP_SERVER} -R"])
+    assert who.call((mount.dir / "f").read_bytes) == b"hello\n"
+    assert who.run(["touch", str(mount.dir / "new")], check=False).returncode != 0
+
+
+@pytest.mark.parametrize("word", ["passive", "slave"])
+def test_passive_speaks_over_standard_input_and_output(who, area, mounter, word):
+    place = mounter.place(who)
+    ours, theirs = socket.socketpair()
+    server = subprocess.Popen([SFTP_SERVER, "-e"], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([os.environ["SFTPFS"], "-o", word, ":/etc", str(place)], stdin=ours, stdout=ours,
+                               stderr=subprocess.DEVNULL, **who.popen_args())
+    ours.close()
+    theirs.close()
+    try:
+        wait_until(lambda: is_mounted(place) or process.poll() is not None, what="mount")
+        assert who.call((place / "passwd").read_bytes) == open("/etc/passwd", "rb").read()
+    finally:
+        who.run(["fusermount3", "-u", str(place)], check=False)
+        assert process.wait(30) == 0
+        assert server.wait(30) == 0
+
+
+def test_idmap_user_shows_the_login_as_the_mounting_user(who, people, area, mounter):
+    """The server's files belong to its login; here they are those of whoever mounted."""
+    other = next((p for p in people.values() if p.uid != who.uid), None)
+    if other is None:
+        pytest.skip("a second account is known only when root made it")
+    os.chown(area, other.uid, other.gid)
+    server = DirectServer(other, cwd=str(area))
+    try:
+        mount = mounter.direct(who, server.port, "-o", "idmap=user", directory=area)
+        who.run(["sh", "-c", "echo x > new && chown $(id -u):$(id -g) new"], cwd=mount.dir)
+        seen = who.call(os.stat, mount.dir / "new")
+        assert (seen.st_uid, seen.st_gid) == (who.uid, who.gid)
+        real = os.stat(area / "new")
+        assert (real.st_uid, real.st_gid) == (other.uid, other.gid)
+        mount.umount()
+    finally:
+        server.close()
 
 
 def test_home_directory_when_no_directory_is_given(who, sshd, mounter):

@@ -100,6 +100,10 @@ def test_password_on_stdin_is_not_tried_for_ever(attempt):
     assert attempt.sshd.log_text().count("Failed password") - before <= 3
 
 
+def test_no_password_on_stdin(attempt):
+    attempt.fails(LOGIN, "no password on standard input", args=password_args(attempt, ["-o", "password_stdin"]))
+
+
 def test_password_without_a_terminal_is_refused(attempt):
     attempt.fails(LOGIN, args=password_args(attempt))
 
@@ -179,7 +183,18 @@ def test_busy_mount_point(attempt, mounter, who, sshd):
 
 
 def test_unreadable_config(attempt, area):
-    attempt.fails(USAGE, area / "none", args=["-F", area / "none", *attempt.args()[2:]])
+    text = attempt.fails(USAGE, area / "none", args=["-F", area / "none", *attempt.args()[2:]])
+    assert not text.endswith(" \n"), text
+
+
+def test_configuration_that_ssh_refuses(attempt, area):
+    (area / "config").write_text("Host *\n  NoSuchKeyword x\n")
+    attempt.fails(USAGE, area / "config", "nosuchkeyword", args=["-F", area / "config", *attempt.args()[2:]])
+
+
+@pytest.mark.parametrize("server, words", [("nosuchsubsystem", "nosuchsubsystem"), ("/nonexistent/server", "127")])
+def test_sftp_server_that_does_not_run(attempt, server, words):
+    attempt.fails(REMOTE, words, args=attempt.args(extra=["-o", f"sftp_server={server}"]))
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x", "", "22x", "-1"])

@@ -36,7 +36,6 @@
  * whose connection is cut right behind a request may or may not still carry it out, as in real life; the at-reply
  * form is the one where it certainly did.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -81,6 +81,10 @@ static int op_open_lane(struct link *l, uint32_t lane, const struct lane_spec *s
 	e->failed = p->refuse[spec->lane_class];
 	e->error.fail = LINK_FAIL_SFTP;
 	snprintf(e->error.text, sizeof(e->error.text), "refused");
+	if (p->hold_lanes) {
+		list_del(&e->entry);
+		list_push_back(&p->held_events, &e->entry);
+	}
 	p->lanes[lane] = e->failed ? PEER_LANE_CLOSED : PEER_LANE_OPEN;
 	p->classes[lane] = spec->lane_class;
 	return 0;
@@ -216,8 +220,15 @@ static void op_probe(struct link *l)
 	peer_of(l)->probe_count++;
 }
 
+void peer_open_lanes(struct peer *p)
+{
+	list_splice(&p->events, &p->held_events);
+	peer_run(p);
+}
+
 static void forget_events(struct peer *p)
 {
+	list_splice(&p->events, &p->held_events);
 	list_for_each_safe (pos, next, &p->events) {
 		struct event *e = list_entry(pos, struct event, entry);
 
@@ -362,6 +373,7 @@ void peer_init(struct peer *p)
 	list_init(&p->requests);
 	list_init(&p->taken);
 	list_init(&p->events);
+	list_init(&p->held_events);
 	snprintf(p->banner, sizeof(p->banner), "SSH-2.0-OpenSSH_9.2p1");
 	p->lane_max = 8;
 	p->probes = true;

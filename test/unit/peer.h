@@ -65,6 +65,7 @@ struct peer {
 	fxp_ext_set exts;
 	uint32_t version;
 	bool refuse[LANE_CLASS_COUNT];
+	bool hold_lanes; /* further lanes do not open until peer_open_lanes() */
 	bool manual; /* INIT, limits and the looks at the root are left to the test */
 	struct fxp_limits limits;
 	uint64_t fsid;
@@ -80,6 +81,7 @@ struct peer {
 	struct list requests; /* struct peer_request, oldest first */
 	struct list taken;
 	struct list events;
+	struct list held_events; /* of lanes that are held */
 	struct fxp_backend *fb;
 
 	/* from `started` */
@@ -130,6 +132,9 @@ void peer_raw(struct peer *p, uint32_t lane, const void *bytes, size_t len);
 
 /* The connection breaks; requests not taken are forgotten. */
 void peer_cut(struct peer *p, enum link_fail fail);
+
+/* The lanes that were held open, all in one moment. */
+void peer_open_lanes(struct peer *p);
 
 /* The server ends one lane. */
 void peer_close_lane(struct peer *p, uint32_t lane, int exit_status);

@@ -242,48 +242,76 @@ static void expect_reset(const void *bytes, size_t len, bool patch_id)
 	peer_raw(&p, r->lane, copy, len);
 	peer_run(&p);
 	ck_assert_uint_eq(p.reset_count, resets + 1);
-	ck_assert_uint_eq(g.count, 0);
+	ck_assert_uint_eq(g.count, patch_id);
 }
+
+static const struct {
+	const char *bytes;
+	size_t len;
+	bool patch_id;
+} malformed_cases[] = {
+    {"", 0, false},
+    {"\x69", 1, false},
+    {"\x69\0\0\0", 4, false},
+    {"\x69\0\0\0\0", 5, true},                      /* ATTRS without flags */
+    {"\x69\0\0\0\0\0\0\0\x01\0\0", 11, true},       /* half a size */
+    {"\x69\0\0\0\0\0\1\0\0", 9, true},              /* unknown flag */
+    {"\x65\0\0\0\0\0\0", 7, true},                  /* half a status */
+    {"\x65\0\0\0\0\0\0\0\4\0\0\0\x09zz", 15, true}, /* text cut */
+    {"\x65\0\0\0\0\0\0\0\0", 9, true},              /* OK where ATTRS is due */
+    {"\x66\0\0\0\0\0\0\0\1x", 10, true},            /* a handle */
+    {"\x67\0\0\0\0\0\0\0\1x", 10, true},            /* data */
+    {"\x01\0\0\0\0\0\0\0\1x", 10, true},            /* a request */
+    {"\x69\xff\xff\xff\xff\0\0\0\0", 9, false},     /* unknown id */
+};
 
 START_TEST(malformed)
 {
-	/* any malformed reply costs the connection, not the process, and its request is sent again
-	 */
-	static const struct {
-		const char *bytes;
-		size_t len;
-		bool patch_id;
-	} cases[] = {
-	    {"", 0, false},
-	    {"\x69", 1, false},
-	    {"\x69\0\0\0", 4, false},
-	    {"\x69\0\0\0\0", 5, true},                      /* ATTRS without flags */
-	    {"\x69\0\0\0\0\0\0\0\x01\0\0", 11, true},       /* half a size */
-	    {"\x69\0\0\0\0\0\1\0\0", 9, true},              /* unknown flag */
-	    {"\x65\0\0\0\0\0\0", 7, true},                  /* half a status */
-	    {"\x65\0\0\0\0\0\0\0\4\0\0\0\x09zz", 15, true}, /* text cut */
-	    {"\x65\0\0\0\0\0\0\0\0", 9, true},              /* OK where ATTRS is due */
-	    {"\x66\0\0\0\0\0\0\0\1x", 10, true},            /* a handle */
-	    {"\x67\0\0\0\0\0\0\0\1x", 10, true},            /* data */
-	    {"\x01\0\0\0\0\0\0\0\1x", 10, true},            /* a request */
-	    {"\x69\xff\xff\xff\xff\0\0\0\0", 9, false},     /* unknown id */
-	};
-
+	/* a malformed reply costs the connection and fails its request at once; one that belongs to
+	 * no request fails none, and what was asked is asked again */
 	begin();
 	check_allow_errors();
 	peer_start(&p, "");
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof(malformed_cases) / sizeof(malformed_cases[0]); i++) {
+		bool known = malformed_cases[i].patch_id;
+
 		memset(&g, 0, sizeof(g));
-		expect_reset(cases[i].bytes, cases[i].len, cases[i].patch_id);
+		expect_reset(malformed_cases[i].bytes, malformed_cases[i].len, known);
+		if (known)
+			ck_assert_int_eq(g.code, BE_MALFORMED);
 		peer_wait(&p, 60000);
 		peer_answer_setup(&p);
-		peer_status(&p, peer_find(&p, FXP_LSTAT), FX_NO_SUCH_FILE);
-		peer_run(&p);
+		ck_assert_uint_eq(peer_waiting(&p), !known);
+		if (!known) {
+			peer_status(&p, peer_find(&p, FXP_LSTAT), FX_NO_SUCH_FILE);
+			peer_run(&p);
+			ck_assert_int_eq(g.code, BE_NO_SUCH_FILE);
+		}
 		ck_assert_msg(g.count == 1, "case %zu", i);
-		ck_assert_int_eq(g.code, BE_NO_SUCH_FILE);
-		/* long enough for the next loss to start over */
-		peer_wait(&p, 60000);
 	}
+	finish();
+}
+END_TEST
+
+START_TEST(malformed_others)
+{
+	/* the others outlive any number of malformed replies to one: they are not to blame */
+	begin();
+	check_allow_errors();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->readlink(BE(&p), "/root/l", got_path, &h), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		memset(&g, 0, sizeof(g));
+		expect_reset("\x66\0\0\0\0\0\0\0\1x", 10, true);
+		ck_assert_int_eq(g.code, BE_MALFORMED);
+		ck_assert_uint_eq(h.count, 0);
+		peer_wait(&p, 60000);
+		peer_answer_setup(&p);
+	}
+	peer_status(&p, peer_take(&p, FXP_READLINK), FX_NO_SUCH_FILE);
+	peer_run(&p);
+	ck_assert_uint_eq(h.count, 1);
+	ck_assert_int_eq(h.code, BE_NO_SUCH_FILE);
 	finish();
 }
 END_TEST
@@ -472,5 +500,5 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("client", start, bare_server, lane_refused, root_missing, start_fails, old_version,
-           any_order, status_codes, malformed, duplicate, wrong_lane, quiesce, destroy_pending,
+           any_order, status_codes, malformed, malformed_others, duplicate, wrong_lane, quiesce, destroy_pending,
            unsupported, probe, busy_not_probed, no_memory)

@@ -4,8 +4,10 @@
  * Environment: MAN_PAGE, the path of man/sftpfs.1.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check_main.h"
 #include "options.h"
@@ -131,6 +133,23 @@ START_TEST(anywhere)
 	good(&o, "sftpfs -fvC -- h: -x");
 	ck_assert_str_eq(o.mountpoint, "-x");
 	ck_assert(o.foreground && o.verbose_count == 1);
+	options_finish(&o);
+}
+END_TEST
+
+START_TEST(config_file_is_absolute)
+{
+	/* ssh runs again after a loss, from "/"; "none" is a word, not a file */
+	struct options o;
+	char want[PATH_MAX + 16];
+
+	ck_assert_ptr_nonnull(getcwd(want, PATH_MAX));
+	strcat(want, "/dir/cfg");
+	good(&o, "sftpfs -F dir/cfg h: m");
+	ck_assert_str_eq(o.config_file, want);
+	options_finish(&o);
+	good(&o, "sftpfs -F none h: m");
+	ck_assert_str_eq(o.config_file, "none");
 	options_finish(&o);
 }
 END_TEST
@@ -417,6 +436,6 @@ START_TEST(man_page_is_complete)
 }
 END_TEST
 
-CHECK_MAIN("options", source_forms, source_refused, anywhere, groups, keywords, numbers, timeouts,
-	   refused, lines_of_sshfs, mount_helper, commands_are_split, help_is_complete,
-	   man_page_is_complete)
+CHECK_MAIN("options", source_forms, source_refused, anywhere, config_file_is_absolute, groups,
+	   keywords, numbers, timeouts, refused, lines_of_sshfs, mount_helper, commands_are_split,
+	   help_is_complete, man_page_is_complete)

@@ -29,25 +29,89 @@ static void cut(void)
 	peer_answer_setup(&p);
 }
 
+/* Expects an attempt to connect after `ms`, up to a quarter more, and none before. */
+static void expect_attempt(int64_t ms)
+{
+	unsigned count = p.connect_count;
+
+	if (ms) {
+		peer_wait(&p, ms - 1);
+		ck_assert_uint_eq(p.connect_count, count);
+		peer_wait(&p, 1 + ms / 4);
+	}
+	ck_assert_uint_eq(p.connect_count, count + (ms > 0));
+}
+
 START_TEST(backoff)
 {
-	/* attempts start after 0.2 s, double up to 30 s, one at a time */
+	/* the first attempt is at once, the next after 0.2 s, doubling up to 30 s, one at a time */
 	static const int64_t waits_ms[] = {200,  400,   800,   1600,  3200,
 	                                   6400, 12800, 25600, 30000, 30000};
 
 	begin();
 	peer_start(&p, "");
 	peer_cut(&p, LINK_FAIL_NETWORK);
+	ck_assert_uint_eq(p.connect_count, 2);
 	for (unsigned i = 0; i < sizeof(waits_ms) / sizeof(waits_ms[0]); i++) {
-		unsigned count = p.connect_count;
-
-		peer_wait(&p, waits_ms[i] - 1);
-		ck_assert_uint_eq(p.connect_count, count);
-		peer_wait(&p, 1 + waits_ms[i] / 4);
-		ck_assert_uint_eq(p.connect_count, count + 1);
 		peer_cut(&p, LINK_FAIL_PROXY);
+		expect_attempt(waits_ms[i]);
 	}
 	ck_assert(!OPS(&p)->info(BE(&p))->connected);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(backoff_reset)
+{
+	/* only a connection that has answered a request after the recovery starts over at once */
+	begin();
+	peer_start(&p, "");
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	expect_attempt(200);
+	peer_answer_setup(&p);
+	ck_assert(OPS(&p)->info(BE(&p))->connected);
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	expect_attempt(400);
+	peer_answer_setup(&p);
+	ck_assert_int_eq(OPS(&p)->stat(BE(&p), "/root/1", false, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_LSTAT), FX_NO_SUCH_FILE);
+	peer_run(&p);
+	ck_assert_uint_eq(p.connect_count, 4);
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	ck_assert_uint_eq(p.connect_count, 5);
+	peer_cut(&p, LINK_FAIL_NETWORK);
+	expect_attempt(200);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(malformed_look)
+{
+	/* where the look for a lost request's effect brings nonsense the request fails, and is not
+	 * looked for on every new connection */
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->remove(BE(&p), "/root/a", got_status, &g), 0);
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/b", "/root/c", BE_RENAME_REPLACE, got_status, &h), 0);
+	cut();
+	peer_handle(&p, peer_take(&p, FXP_LSTAT), "nonsense");
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_MALFORMED);
+	peer_wait(&p, 60000);
+	peer_answer_setup(&p);
+	/* two looks at once: the other one is lost with the connection */
+	peer_handle(&p, peer_take(&p, FXP_LSTAT), "nonsense");
+	peer_run(&p);
+	ck_assert_uint_eq(h.count, 1);
+	ck_assert_int_eq(h.code, BE_MALFORMED);
+	peer_wait(&p, 60000);
+	peer_answer_setup(&p);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	ck_assert(OPS(&p)->info(BE(&p))->connected);
+	ck_assert_uint_eq(g.count + h.count, 2);
 	peer_finish(&p);
 }
 END_TEST
@@ -650,7 +714,7 @@ START_TEST(lane_dies)
 }
 END_TEST
 
-CHECK_MAIN("recover", backoff, attention, no_reconnect, resend_in_order, other_root, reopen_clean,
+CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect, resend_in_order, other_root, reopen_clean,
            reopen_other, reopen_dirty, closed_not_reopened, settle_remove, settle_rename,
            rename_before_reopen, settle_append, settle_own_lock, settle_symlink, settle_create,
            settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)

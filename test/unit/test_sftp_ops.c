@@ -315,7 +315,7 @@ END_TEST
 
 START_TEST(read_too_much)
 {
-	/* more data than asked for costs the connection */
+	/* more data than asked for costs the connection, and is an error of the read */
 	struct be_file *f;
 
 	begin();
@@ -326,10 +326,11 @@ START_TEST(read_too_much)
 	peer_data(&p, peer_take(&p, FXP_READ), "12345", 5);
 	peer_run(&p);
 	ck_assert_uint_eq(p.reset_count, 1);
-	ck_assert_uint_eq(g.count, 0);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_MALFORMED);
 	OPS(&p)->close(BE(&p), f);
 	peer_finish(&p);
-	ck_assert_int_eq(g.code, BE_LOST);
+	ck_assert_uint_eq(g.count, 1);
 }
 END_TEST
 

@@ -41,8 +41,10 @@ static void answer_writes(void)
 	}
 }
 
-/* A file of 5 MiB is written over one lane; the other lanes are open; OPENs are out on them. */
-static void begin(uint32_t flags)
+#define FILE_LANE 3u /* that a file opened for writing is on */
+#define ALL_LANES 0xfcu
+
+static void begin_peer(uint32_t flags)
 {
 	struct be_attr empty = peer_file_attr(0, 50);
 
@@ -55,13 +57,23 @@ static void begin(uint32_t flags)
 	d = data_create(&p.budget, PIECE);
 	memset(d->bytes, 'x', PIECE);
 	f = peer_open(&p, "/root/big", flags, 1, "H", &empty);
-	for (unsigned i = 0; i < 20; i++)
-		write_piece((uint64_t)i * PIECE);
+}
+
+static void write_acked(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		write_piece(written);
 	answer_writes();
+}
+
+/* A file of more than 4 MiB is written over one lane; the other lanes are up; OPENs are out on them. */
+static void begin(uint32_t flags)
+{
+	begin_peer(flags);
+	write_acked(15);
 	peer_answer_setup(&p);
-	ck_assert_uint_eq(g.count, 20);
-	write_piece(written);
-	answer_writes();
+	write_acked(2);
+	ck_assert_uint_eq(g.count, 17);
 }
 
 static void finish(void)
@@ -126,7 +138,7 @@ START_TEST(proven)
 	ck_assert_uint_eq(answer_opens(), 5);
 	ck_assert_uint_eq(peer_waiting(&p), 6);
 	answer_proof(written, 0);
-	ck_assert_uint_eq(lanes_used(), 0xfc);
+	ck_assert_uint_eq(lanes_used(), ALL_LANES);
 	answer_writes();
 	/* close closes them all */
 	data_unref(d);
@@ -146,7 +158,7 @@ START_TEST(other_file)
 	answer_opens();
 	answer_proof(written, 4);
 	ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "S4");
-	ck_assert_uint_eq(lanes_used(), 0xfc & ~(1u << 4));
+	ck_assert_uint_eq(lanes_used(), ALL_LANES & ~(1u << 4));
 	finish();
 }
 END_TEST
@@ -159,7 +171,7 @@ START_TEST(foreign_size)
 	answer_proof(written + 1, 0);
 	for (unsigned i = 0; i < 5; i++)
 		peer_take(&p, FXP_CLOSE);
-	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	ck_assert_uint_eq(lanes_used(), 1u << FILE_LANE);
 	finish();
 }
 END_TEST
@@ -172,7 +184,7 @@ START_TEST(refused)
 		peer_status(&p, peer_take(&p, FXP_OPEN), FX_PERMISSION_DENIED);
 	peer_run(&p);
 	ck_assert_uint_eq(peer_waiting(&p), 0);
-	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	ck_assert_uint_eq(lanes_used(), 1u << FILE_LANE);
 	finish();
 }
 END_TEST
@@ -182,7 +194,7 @@ START_TEST(append_never)
 	/* a file opened with O_APPEND is never striped */
 	begin(BE_WRITE | BE_APPEND);
 	ck_assert_uint_eq(peer_waiting(&p), 0);
-	ck_assert_uint_eq(lanes_used(), 1u << 2);
+	ck_assert_uint_eq(lanes_used(), 1u << FILE_LANE);
 	finish();
 }
 END_TEST
@@ -204,13 +216,17 @@ START_TEST(overlap)
 {
 	/* a write over bytes that are under way on another lane waits for them; fsync for all lanes
 	 */
-	struct peer_request *first;
+	struct peer_request *own, *first;
 
 	begin(BE_WRITE);
 	answer_opens();
 	answer_proof(written, 0);
 	write_piece(written);
+	own = peer_take(&p, FXP_WRITE);
+	ck_assert_uint_eq(own->lane, FILE_LANE);
+	write_piece(written);
 	first = peer_take(&p, FXP_WRITE);
+	ck_assert_uint_ne(first->lane, FILE_LANE);
 	for (unsigned i = 0; i < 5; i++)
 		write_piece(written);
 	ck_assert_uint_eq(peer_waiting(&p), 5);
@@ -220,6 +236,7 @@ START_TEST(overlap)
 	ck_assert_int_eq(OPS(&p)->fsync(BE(&p), f, got_status, &h), 0);
 	list_for_each (pos, &p.requests)
 		ck_assert_uint_eq(list_entry(pos, struct peer_request, entry)->type, FXP_WRITE);
+	peer_status(&p, own, FX_OK);
 	peer_status(&p, first, FX_OK);
 	peer_run(&p);
 	answer_writes();
@@ -240,7 +257,7 @@ START_TEST(lost)
 	check_allow_errors();
 	answer_opens();
 	answer_proof(written, 0);
-	ck_assert_uint_eq(lanes_used(), 0xfc);
+	ck_assert_uint_eq(lanes_used(), ALL_LANES);
 	peer_cut(&p, LINK_FAIL_NETWORK);
 	peer_wait(&p, 1000);
 	peer_answer_setup(&p);
@@ -253,11 +270,108 @@ START_TEST(lost)
 	list_for_each (pos, &p.requests)
 		ck_assert_str_eq(list_entry(pos, struct peer_request, entry)->handle, "H2");
 	answer_writes();
-	ck_assert_uint_eq(g.count, 33);
+	ck_assert_uint_eq(g.count, 29);
 	ck_assert_int_eq(g.code, BE_OK);
 	finish();
 }
 END_TEST
 
+/* Requests not taken on one lane, the types of the first two in *first and *second. */
+static unsigned on_lane(uint32_t lane, uint8_t *first, uint8_t *second)
+{
+	unsigned count = 0;
+
+	list_for_each (pos, &p.requests) {
+		const struct peer_request *r = list_entry(pos, const struct peer_request, entry);
+
+		if (r->lane != lane)
+			continue;
+		if (count == 0)
+			*first = r->type;
+		else if (count == 1)
+			*second = r->type;
+		count++;
+	}
+	return count;
+}
+
+/* More than 4 MiB are acknowledged before the further lanes open; then they do, and say nothing. */
+static void begin_greeting(void)
+{
+	begin_peer(BE_WRITE);
+	p.hold_lanes = true;
+	write_acked(15);
+	write_acked(2);
+	ck_assert_uint_eq(g.count, 17);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_open_lanes(&p);
+}
+
+START_TEST(behind_init)
+{
+	/* the OPENs leave when the lanes come, right behind their INIT */
+	uint8_t first = 0, second = 0;
+
+	begin_greeting();
+	for (uint32_t lane = 4; lane <= 7; lane++) {
+		ck_assert_uint_eq(on_lane(lane, &first, &second), 2);
+		ck_assert_uint_eq(first, FXP_INIT);
+		ck_assert_uint_eq(second, FXP_OPEN);
+	}
+	ck_assert_uint_eq(on_lane(2, &first, &second), 1);
+	/* nothing else goes there before they have spoken */
+	ck_assert_int_eq(OPS(&p)->stat(BE(&p), "/root/a", false, got_attr, &h), 0);
+	ck_assert_uint_eq(peer_find(&p, FXP_LSTAT)->lane, 1);
+	peer_answer_setup(&p);
+	ck_assert_uint_eq(answer_opens(), 5);
+	answer_proof(written, 0);
+	ck_assert_uint_eq(lanes_used(), ALL_LANES);
+	finish();
+}
+END_TEST
+
+START_TEST(version_first)
+{
+	/* a lane whose first packet is no VERSION costs the connection, whatever else it answers */
+	begin_greeting();
+	check_allow_errors();
+	list_for_each (pos, &p.requests) {
+		struct peer_request *r = list_entry(pos, struct peer_request, entry);
+
+		if (r->lane == 5 && r->type == FXP_OPEN)
+			peer_handle(&p, r, "S5");
+	}
+	peer_run(&p);
+	ck_assert_uint_eq(p.reset_count, 1);
+	p.hold_lanes = false;
+	finish();
+}
+END_TEST
+
+START_TEST(refused_late)
+{
+	/* a lane that ends before it has spoken was refused: the file goes on over the others */
+	begin_greeting();
+	peer_close_lane(&p, 5, 1);
+	peer_run(&p);
+	ck_assert_uint_eq(p.reset_count, 0);
+	list_for_each_safe (pos, next, &p.requests) {
+		struct peer_request *r = list_entry(pos, struct peer_request, entry);
+
+		if (r->lane == 5) {
+			list_del(&r->entry);
+			list_push_back(&p.taken, &r->entry);
+		}
+	}
+	peer_answer_setup(&p);
+	ck_assert_uint_eq(answer_opens(), 5);
+	/* the fifth was opened on the first lane, where no data may go */
+	ck_assert_uint_eq(peer_find(&p, FXP_CLOSE)->lane, 1);
+	answer_proof(written, 0);
+	ck_assert_uint_eq(lanes_used(), ALL_LANES & ~(1u << 5));
+	finish();
+}
+END_TEST
+
 CHECK_MAIN("stripe", proven, other_file, foreign_size, refused, append_never, held_for_proof,
-           overlap, lost)
+           overlap, lost, behind_init, version_first, refused_late)

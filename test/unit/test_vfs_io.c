@@ -406,7 +406,7 @@ START_TEST(writer_waits_for_room_in_the_budget)
 		off += 65536;
 		ck_assert_uint_le(off, 512 * 1024);
 	}
-	ck_assert_uint_ge(off, 256 * 1024);
+	ck_assert_uint_ge(off, 128 * 1024);
 	fake_status(fake_call("write"), BE_OK, "");
 	ck_assert_uint_eq(last->written, 65536);
 	while (!list_empty(&fake.calls))

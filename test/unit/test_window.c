@@ -98,10 +98,37 @@ START_TEST(grows_again)
 	begin(1024 * 1024);
 	run(0, 2000, 20e6, 50);
 	slow = w.rate;
-	fxp_window_grow(&w);
+	fxp_window_grow(&w, 2);
 	run(2000, 2000, 100e6, 50);
 	fast = run(4000, 1000, 100e6, 50);
 	ck_assert_uint_gt(fast, slow * 4);
+}
+END_TEST
+
+START_TEST(more_lanes)
+{
+	/* a line that fills a channel window gets as many of them at once as there are lanes */
+	size_t one;
+
+	begin(1024 * 1024);
+	run(0, 2000, 20e6, 100);
+	one = w.window_len;
+	fxp_window_grow(&w, 6);
+	ck_assert_uint_ge(w.window_len, one * 6);
+	ck_assert_uint_le(w.window_len, one * 8);
+	run(2000, 1000, 125e6, 100);
+	ck_assert_uint_ge(run(3000, 1000, 125e6, 100), (uint64_t)(125e6 * 0.95));
+	/* one that the line itself limits does not, and one that was mistaken for it gives it back */
+	begin(1024 * 1024);
+	run(0, 3000, 5e6, 100);
+	one = w.window_len;
+	fxp_window_grow(&w, 6);
+	ck_assert_uint_eq(w.window_len, one);
+	begin(1024 * 1024);
+	run(0, 3000, 16e6, 100);
+	fxp_window_grow(&w, 6);
+	run(3000, 3000, 16e6, 100);
+	ck_assert_uint_le(w.window_len, 16e6 * 0.1 * 2);
 }
 END_TEST
 
@@ -117,4 +144,5 @@ START_TEST(no_creep)
 }
 END_TEST
 
-CHECK_MAIN("window", two_always, finds_rate, follows_down, grows_again, no_creep)
+CHECK_MAIN("window", two_always, finds_rate, follows_down, grows_again, more_lanes,
+           no_creep)

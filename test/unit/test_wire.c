@@ -163,7 +163,7 @@ END_TEST
 
 START_TEST(hostile_names)
 {
-	/* empty, dot, dot-dot, slash and NUL are unusable; everything else is a name */
+	/* empty, dot, dot-dot, slash, NUL and too long are unusable; everything else is a name */
 	static const struct {
 		const char *name;
 		size_t len;
@@ -182,6 +182,17 @@ START_TEST(hostile_names)
 
 		fxp_in_init(&in, "test", bytes, len);
 		ck_assert_msg(fxp_get_entry(&in, &e) == cases[i].good, "case %zu", i);
+		ck_assert(!fxp_in_failed(&in));
+	}
+	for (size_t name_len = FXP_ENTRY_LEN_MAX; name_len <= FXP_ENTRY_LEN_MAX + 1; name_len++) {
+		uint8_t bytes[FXP_ENTRY_LEN_MAX + 200], name[FXP_ENTRY_LEN_MAX + 1];
+		struct be_entry e;
+		struct fxp_in in;
+
+		memset(name, 'x', sizeof(name));
+		fxp_in_init(&in, "test", bytes,
+		            put_entry(bytes, sizeof(bytes), name, name_len, ""));
+		ck_assert(fxp_get_entry(&in, &e) == (name_len == FXP_ENTRY_LEN_MAX));
 		ck_assert(!fxp_in_failed(&in));
 	}
 }
