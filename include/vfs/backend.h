@@ -7,7 +7,8 @@
  * - Thread: the loop. Blocks: never.
  * - A return of 0 means that `done` runs exactly once, later, from the loop. A negative errno means
  *   that it never runs and nothing was started.
- * - Paths are absolute, raw bytes, NUL-terminated, copied before the call returns.
+ * - Paths are absolute, raw bytes, NUL-terminated, copied before the call returns. stat() alone also
+ *   takes ".", the login directory, which idmap=user asks about.
  * - What a callback receives by pointer is valid during the callback only, unless it says that the
  *   receiver owns it.
  * - A lost connection is the backend's business: it reconnects, resends, reopens and settles. A

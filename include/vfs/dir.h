@@ -22,6 +22,9 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct 
 
 /* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);
+
+/* The same under every name of `n`. */
+void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
 /* Forgets the cached listing. */

@@ -104,6 +104,8 @@ void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st)
 {
 	/* v3 cannot tell how many directories a directory holds: 1 stops find's leaf shortcut. */
 	attr_to_stat(v, &n->attr, n->ino, attr_is_dir(&n->attr) ? 1 : n->nlink, st);
+	if (n != v->root && list_empty(&n->names))
+		st->st_nlink = 0; /* open, and without a name any more */
 }
 
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a)

@@ -238,6 +238,15 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 		e->attr = *a;
 }
 
+void listing_show(struct vfs *v, struct node *n, const struct be_attr *a)
+{
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+
+		listing_add(v, d->parent, d->bytes, a);
+	}
+}
+
 void listing_remove(struct vfs *v, struct node *parent, const char *name)
 {
 	struct listing *l = fresh(v, parent);

@@ -88,15 +88,6 @@ static void apply_to_dirty(struct node *n, const struct be_attr *want, int64_t n
 	}
 }
 
-static void show_in_listings(struct vfs *v, struct node *n, const struct be_attr *a)
-{
-	list_for_each(e, &n->names) {
-		struct name *d = list_entry(e, struct name, in_node);
-
-		listing_add(v, d->parent, d->bytes, a);
-	}
-}
-
 static void changed(void *arg, const struct be_status *st, const struct be_attr *a)
 {
 	struct op *op = arg;
@@ -109,7 +100,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 		chunks_drop(n, 0, UINT64_MAX);
 	if (st->code != BE_OK) {
 		attr_expire(n);
-		show_in_listings(v, n, NULL);
+		listing_show(v, n, NULL);
 		op_fail_status(op, st);
 		return;
 	}
@@ -125,7 +116,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 		n->pages.mtime = a->mtime;
 		n->pages.known = pages_stay;
 	}
-	show_in_listings(v, n, a);
+	listing_show(v, n, a);
 	op_answer_attr(op, n);
 }
 

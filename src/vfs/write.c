@@ -272,11 +272,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 	if (n->dirty)
 		return;
 	n->dirty = true;
-	list_for_each(e, &n->names) {
-		struct name *d = list_entry(e, struct name, in_node);
-
-		listing_add(v, d->parent, d->bytes, NULL);
-	}
+	listing_show(v, n, NULL);
 }
 
 /*
@@ -463,11 +459,7 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a)
 	attr_update(v, n, a, n->change_count);
 	n->pages = (struct version){
 	    .size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
-	list_for_each(e, &n->names) {
-		struct name *d = list_entry(e, struct name, in_node);
-
-		listing_add(v, d->parent, d->bytes, a);
-	}
+	listing_show(v, n, a);
 }
 
 /* The question, behind the last WRITE of a flush, what the file is now. */

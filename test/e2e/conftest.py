@@ -164,7 +164,7 @@ class Mounter:
 
     def finish(self):
         problems = []
-        for mount in self.mounts:
+        for mount in reversed(self.mounts):  # one may lie where an earlier one was killed
             try:
                 if mount.process.poll() is None:
                     mount.umount()

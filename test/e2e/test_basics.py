@@ -322,7 +322,7 @@ def test_unlinked_open_file_stays_usable(who, mnt, srv):
     os.unlink(mnt / "f")
     os.write(fd, b"after")
     assert os.pread(fd, 100, 0) == b"beforeafter"
-    assert os.fstat(fd).st_size == 11
+    assert os.fstat(fd).st_size == 11 and os.fstat(fd).st_nlink == 0
     os.ftruncate(fd, 4)
     assert os.pread(fd, 100, 0) == b"befo"
     write(mnt / "f", b"another")
