@@ -43,6 +43,7 @@ struct vfs {
 	struct log_limit error_log;
 
 	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
+	size_t unacked_len;   /* their bytes */
 	struct timer interrupt_timer;
 	struct timer soft_timer; /* armed when there is a soft limit */
 

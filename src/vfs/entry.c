@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 /* df in a loop, or a tool that asks before every file: the same answer for this long. */
 #define STATVFS_LIFE_MS 1000

@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 /* What was known of a name ends: a file that was there has lost it. */
 static void name_gone(struct vfs *v, struct node *parent, const char *bytes)

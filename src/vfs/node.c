@@ -9,9 +9,9 @@
 
 #include "util/buf.h"
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 /* Paths are hashed for st_ino with a fixed seed: the next mount must show the same numbers. */
 #define INO_SEED 0x7366747066730001ULL

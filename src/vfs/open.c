@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 #define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
 

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 /* v3 carries unsigned whole seconds: times outside are clamped, as Linux does for every filesystem. */
 static uint32_t wire_time(int64_t seconds)

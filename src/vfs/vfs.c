@@ -200,7 +200,7 @@ void vfs_get_stats(const struct vfs *v, struct vfs_stats *out)
 	*out = (struct vfs_stats){
 	    .node_count = v->nodes.count,
 	    .open_count = v->files.count,
-	    .dirty_len = v->unacked_count,
+	    .dirty_len = v->unacked_len,
 	    .cached_len = v->budget->used_len,
 	    .write_error_count = v->write_error_count,
 	};

@@ -10,10 +10,10 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/dir.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 /* The first block of a small writer; grown to a full-size WRITE when more follows. */
 #define GATHER_LEN_MIN (64 * 1024)
@@ -111,6 +111,7 @@ static void acknowledged(void *arg, int err)
 	struct file *f = s->file;
 	struct vfs *v = f->v;
 	struct node *n = f->node;
+	size_t len = s->len;
 
 	free(s);
 	if (err) {
@@ -120,6 +121,7 @@ static void acknowledged(void *arg, int err)
 	}
 	n->unacked_count--;
 	v->unacked_count--;
+	v->unacked_len -= len;
 	if (n->unacked_count == 0)
 		node_drained(n);
 	file_unref(f);
@@ -169,6 +171,7 @@ void file_send(struct file *f)
 		*s = (struct sent){file_ref(f), f->gather_len};
 		f->node->unacked_count++;
 		v->unacked_count++;
+		v->unacked_len += f->gather_len;
 		err = v->ops->write(v->be, f->be, f->gather_off, block, 0, f->gather_len,
 				    write_answered, s);
 		if (err)

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Listings: a snapshot per open directory, and one complete snapshot per directory that answers
+ * lookups while it is fresh. Thread: the loop.
+ *
+ * A listing is filled while it is read. Our own changes mark entries removed or append new ones, so
+ * positions in it stay valid. One larger than LISTING_COUNT_MAX streams: what has been handed out is
+ * forgotten, the server is asked for more as it is needed, and it is never cached.
+ */
+#ifndef VFS_LISTING_H
+#define VFS_LISTING_H
+
+#include "vfs/internal.h"
+
+/* Listings up to this many entries are kept whole; larger ones stream and are not cached. */
+#define LISTING_COUNT_MAX 10000
+
+struct entry {
+	struct hash_node by_name;
+	struct be_attr attr;
+	bool attr_known;
+	bool removed;
+	size_t name_len;
+	char name[];
+};
+
+struct listing {
+	unsigned ref_count;
+	struct vfs *v;
+	struct hash names; /* of entries that are kept */
+	struct entry **entries;
+	size_t first;	   /* position of entries[0]: larger than 0 only when streaming */
+	size_t count;	   /* kept */
+	size_t size;	   /* allocated */
+	size_t charged_len;
+	size_t churn_count;
+	int64_t asked_ms;  /* when the server was asked */
+	int64_t expires_ms; /* of the set of names */
+	bool complete;
+	bool paused;
+	bool started;	   /* the server has said something */
+	int err;	   /* negative errno */
+	struct be_list *list; /* while it is being filled */
+	uint64_t change_count; /* of the directory when the server was asked */
+	struct node *node; /* referenced while it is being filled */
+	struct list waiters; /* struct op.wait */
+};
+
+/*
+ * What a complete, fresh listing of `parent` says of `name`.
+ * Return: 1 found (attributes and time of asking in *a, *expires_ms), 0 not there, -1 unknown.
+ */
+int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
+		   int64_t *expires_ms);
+
+/* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
+void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);
+
+/* The same under every name of `n`. */
+void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
+void listing_remove(struct vfs *v, struct node *parent, const char *name);
+
+/* Forgets the cached listing. */
+void listing_drop(struct vfs *v, struct node *parent);
+
+/*
+ * A snapshot of `n` for a new reader: the cached one, or one asked for now. The caller owns a
+ * reference. Return: NULL with a negative errno in *err.
+ */
+struct listing *listing_get(struct vfs *v, struct node *n, int *err);
+
+/* NULL is fine. The last one stops a listing that is being filled. */
+void listing_unref(struct listing *l);
+
+/* Streaming: the first `count` entries that are kept have been handed out. */
+void listing_forget_first(struct listing *l, size_t count);
+
+#endif

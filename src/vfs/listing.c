@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Listings: filled from the server, cached, changed in place. Contract: include/vfs/listing.h. */
+#include "vfs/listing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs/attr.h"
+#include "vfs/dir.h"
+#include "vfs/errno.h"
+
+/* Tombstones and additions that a cached listing may collect before it is not worth keeping. */
+#define CHURN_COUNT_MAX 1000
+
+struct entry_key {
+	const char *name;
+	size_t len;
+};
+
+static bool entry_matches(const struct hash_node *hn, const void *key)
+{
+	const struct entry *e = list_entry(hn, struct entry, by_name);
+	const struct entry_key *k = key;
+
+	return e->name_len == k->len && memcmp(e->name, k->name, k->len) == 0;
+}
+
+static struct entry *entry_find(const struct listing *l, const char *name)
+{
+	const struct entry_key key = {name, strlen(name)};
+	struct hash_node *hn =
+	    hash_find(&l->names, hash_bytes(name, key.len, hash_seed()), entry_matches, &key);
+
+	return hn ? list_entry(hn, struct entry, by_name) : NULL;
+}
+
+static struct listing *listing_create(struct vfs *v)
+{
+	struct listing *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	if (hash_init(&l->names) < 0) {
+		free(l);
+		return NULL;
+	}
+	l->v = v;
+	l->ref_count = 1;
+	list_init(&l->waiters);
+	return l;
+}
+
+static size_t entry_size(const struct entry *e)
+{
+	return sizeof(*e) + e->name_len + 1 + sizeof(struct entry *);
+}
+
+void listing_forget_first(struct listing *l, size_t count)
+{
+	if (count == 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct entry *e = l->entries[i];
+
+		hash_del(&l->names, &e->by_name);
+		l->charged_len -= entry_size(e);
+		budget_release(l->v->budget, entry_size(e));
+		free(e);
+	}
+	memmove(l->entries, l->entries + count, (l->count - count) * sizeof(*l->entries));
+	l->count -= count;
+	l->first += count;
+}
+
+static void fill_stop(struct listing *l)
+{
+	struct node *n = l->node;
+
+	if (l->list)
+		l->v->ops->list_cancel(l->v->be, l->list);
+	l->list = NULL;
+	l->node = NULL;
+	if (n)
+		node_unref(l->v, n);
+}
+
+void listing_unref(struct listing *l)
+{
+	if (!l || --l->ref_count)
+		return;
+	l->ref_count = 1; /* stopping may drop a node that drops its listing */
+	fill_stop(l);
+	listing_forget_first(l, l->count);
+	hash_finish(&l->names);
+	free(l->entries);
+	free(l);
+}
+
+static bool listing_append(struct listing *l, const char *name, size_t len,
+			   const struct be_attr *a)
+{
+	struct entry *e;
+
+	if (l->count == l->size) {
+		size_t size = l->size ? l->size * 2 : 64;
+		struct entry **grown = realloc(l->entries, size * sizeof(*grown));
+
+		if (!grown)
+			return false;
+		l->entries = grown;
+		l->size = size;
+	}
+	e = calloc(1, sizeof(*e) + len + 1);
+	if (!e)
+		return false;
+	memcpy(e->name, name, len);
+	e->name_len = len;
+	e->attr_known = a != NULL;
+	if (a)
+		e->attr = *a;
+	hash_add(&l->names, &e->by_name, hash_bytes(name, len, hash_seed()));
+	l->entries[l->count++] = e;
+	l->charged_len += entry_size(e);
+	budget_charge(l->v->budget, entry_size(e));
+	return true;
+}
+
+/* The cached listing of `n` if it may still answer, else NULL. */
+static struct listing *fresh(struct vfs *v, struct node *n)
+{
+	struct listing *l = n->listing;
+
+	if (l && l->expires_ms <= v->clock->now_ms) {
+		listing_drop(v, n);
+		return NULL;
+	}
+	return l;
+}
+
+void listing_drop(struct vfs *v, struct node *parent)
+{
+	struct listing *l = parent->listing;
+
+	(void)v;
+	parent->listing = NULL;
+	listing_unref(l);
+}
+
+int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
+		   int64_t *expires_ms)
+{
+	struct listing *l = fresh(v, parent);
+	struct entry *e;
+
+	if (!l)
+		return -1;
+	e = entry_find(l, name);
+	if (!e || e->removed) {
+		int64_t until = l->asked_ms + attr_negative_lifetime(v);
+
+		*expires_ms = until < l->expires_ms ? until : l->expires_ms;
+		return *expires_ms > v->clock->now_ms ? 0 : -1;
+	}
+	if (!e->attr_known || (v->cfg.follow_symlinks && attr_is_link(&e->attr)))
+		return -1;
+	*a = e->attr;
+	*expires_ms = l->asked_ms + attr_lifetime(v, a);
+	return *expires_ms > v->clock->now_ms ? 1 : -1;
+}
+
+void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a)
+{
+	struct listing *l = fresh(v, parent);
+	struct entry *e;
+
+	if (!l)
+		return;
+	e = entry_find(l, name);
+	if (!e) {
+		if (++l->churn_count > CHURN_COUNT_MAX + l->count ||
+		    !listing_append(l, name, strlen(name), a))
+			listing_drop(v, parent);
+		return;
+	}
+	e->removed = false;
+	e->attr_known = a != NULL;
+	if (a)
+		e->attr = *a;
+}
+
+void listing_show(struct vfs *v, struct node *n, const struct be_attr *a)
+{
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+
+		listing_add(v, d->parent, d->bytes, a);
+	}
+}
+
+void listing_remove(struct vfs *v, struct node *parent, const char *name)
+{
+	struct listing *l = fresh(v, parent);
+	struct entry *e = l ? entry_find(l, name) : NULL;
+
+	if (!e)
+		return;
+	e->removed = true;
+	if (++l->churn_count > CHURN_COUNT_MAX + l->count)
+		listing_drop(v, parent);
+}
+
+static void wake(struct listing *l)
+{
+	struct list waiters;
+
+	l->ref_count++; /* an answer may close the directory */
+	list_init(&waiters);
+	list_splice(&waiters, &l->waiters);
+	while (!list_empty(&waiters)) {
+		struct op *op = list_entry(waiters.next, struct op, wait);
+
+		list_del(&op->wait);
+		dir_continue(op);
+	}
+	listing_unref(l);
+}
+
+static void filled(void *arg, const struct be_entry *entries, size_t count)
+{
+	struct listing *l = arg;
+
+	l->started = true;
+	for (size_t i = 0; i < count; i++)
+		if (!listing_append(l, entries[i].name, entries[i].name_len, &entries[i].attr))
+			l->err = -ENOMEM;
+	if (l->count > LISTING_COUNT_MAX && !l->paused && l->list) {
+		l->paused = true;
+		l->v->ops->list_pause(l->v->be, l->list, true);
+	}
+	wake(l);
+}
+
+/* A complete listing answers lookups, unless a change of ours overtook it or it streamed. */
+static void install(struct listing *l)
+{
+	struct node *n = l->node;
+	struct vfs *v = l->v;
+
+	if (l->err || l->first || l->count > LISTING_COUNT_MAX ||
+	    n->change_count != l->change_count || !v->cfg.dir_cache)
+		return;
+	l->expires_ms = l->asked_ms + attr_lifetime(v, &n->attr);
+	if (l->expires_ms <= v->clock->now_ms)
+		return;
+	l->ref_count++;
+	listing_drop(v, n);
+	n->listing = l;
+}
+
+static void fill_failed(void *arg, int err)
+{
+	struct listing *l = arg;
+	struct node *n = l->node;
+
+	l->err = err;
+	l->complete = true;
+	l->node = NULL;
+	wake(l);
+	node_unref(l->v, n);
+	listing_unref(l);
+}
+
+static void fill_done(void *arg, const struct be_status *st)
+{
+	struct listing *l = arg;
+	struct vfs *v = l->v;
+	struct node *n = l->node;
+	int err;
+	char *path;
+
+	l->started = true;
+	l->list = NULL;
+	if (st->code != BE_OK) {
+		path = node_path(v, n, NULL, &err);
+		l->ref_count++; /* for the second look */
+		errno_resolve(v, &(struct errno_query){.kind = OP_OPENDIR, .path = path}, st,
+			      fill_failed, l);
+		free(path);
+		return;
+	}
+	l->complete = true;
+	install(l);
+	l->node = NULL;
+	wake(l);
+	node_unref(v, n);
+}
+
+/* A listing of `n` asked for now. Return: NULL with a negative errno in *err. */
+static struct listing *fill_start(struct vfs *v, struct node *n, int *err)
+{
+	struct listing *l = listing_create(v);
+	char *path;
+
+	*err = -ENOMEM;
+	if (!l)
+		return NULL;
+	path = node_path(v, n, NULL, err);
+	if (!path) {
+		*err = *err == -ESTALE ? -ENOENT : *err;
+		listing_unref(l);
+		return NULL;
+	}
+	l->asked_ms = v->clock->now_ms;
+	l->change_count = n->change_count;
+	l->node = node_ref(n);
+	*err = v->ops->list(v->be, path, filled, fill_done, l, &l->list);
+	free(path);
+	if (*err < 0) {
+		l->list = NULL;
+		listing_unref(l);
+		return NULL;
+	}
+	return l;
+}
+
+/* A snapshot for a new reader: the cached one, or a new one. */
+struct listing *listing_get(struct vfs *v, struct node *n, int *err)
+{
+	struct listing *l = fresh(v, n);
+
+	if (!l)
+		return fill_start(v, n, err);
+	l->ref_count++;
+	return l;
+}
