@@ -90,7 +90,7 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
 {
 	struct op *op = arg;
 	struct file *f = op->file;
-	struct vfs_opened o;
+	struct vfs_opened o = {0};
 
 	describe_open(op->v, op->node, f, NULL, &o);
 	o.direct_io = o.direct_io || st->code == BE_OK;
