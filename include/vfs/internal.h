@@ -151,6 +151,9 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms);
 /* Answers with n's attributes. Frees the operation. */
 void op_answer_attr(struct op *op, struct node *n);
 
+/* Content changed under a clean node: nothing that was read of it may be served again. */
+void entry_content_changed(struct node *n);
+
 /* A directory's contents were changed by us: its times are no longer known. */
 void entry_parent_changed(struct node *parent);
 

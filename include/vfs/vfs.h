@@ -79,7 +79,6 @@ struct vfs_replies {
 	bool (*dirent)(struct vfs_req *req, const char *name, const struct vfs_entry *e,
 		       off_t next_off);
 	void (*dir_end)(struct vfs_req *req);
-	void (*xattr)(struct vfs_req *req, const void *value, size_t len);
 };
 
 enum vfs_idmap {

@@ -167,14 +167,6 @@ static void reply_dir_end(struct vfs_req *req)
 	fusefs_call_destroy(call);
 }
 
-static void reply_xattr(struct vfs_req *req, const void *value, size_t len)
-{
-	struct fusefs_call *call = call_of(req);
-
-	fuse_reply_buf(call->fuse, value, len);
-	fusefs_call_destroy(call);
-}
-
 const struct vfs_replies fusefs_replies = {
     .err = reply_err,
     .entry = reply_entry,
@@ -187,5 +179,4 @@ const struct vfs_replies fusefs_replies = {
     .statfs = reply_statfs,
     .dirent = add_dirent,
     .dir_end = reply_dir_end,
-    .xattr = reply_xattr,
 };

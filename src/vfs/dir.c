@@ -177,9 +177,9 @@ static bool add_entry(struct op *op, struct dir *d, const struct entry *e, off_t
 /* Streaming: what lies behind the reader is forgotten, and the server goes on when it catches up. */
 static void stream_on(struct listing *l, size_t pos)
 {
-	if (!l->complete && l->count > LISTING_COUNT_MAX && pos > l->first)
-		listing_forget_first(l, pos - l->first);
-	else if (l->first && pos > l->first)
+	bool streams = l->first || (!l->complete && l->count > LISTING_COUNT_MAX);
+
+	if (streams && pos > l->first)
 		listing_forget_first(l, pos - l->first);
 	if (l->paused && l->list && l->count < LISTING_COUNT_MAX / 2) {
 		l->paused = false;

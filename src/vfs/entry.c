@@ -18,8 +18,7 @@ void entry_parent_changed(struct node *parent)
 	attr_expire(parent);
 }
 
-/* Content changed under a clean node: nothing that was read of it may be served again. */
-static void content_changed(struct node *n)
+void entry_content_changed(struct node *n)
 {
 	chunks_drop(n, 0, UINT64_MAX);
 	n->pages.known = false;
@@ -79,7 +78,7 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 	node_ref(n);
 	d->expires_ms = expires_ms;
 	if (attr_update(v, n, a, known_count))
-		content_changed(n);
+		entry_content_changed(n);
 	return n;
 }
 
@@ -147,7 +146,7 @@ static void compared(void *arg, const struct be_status *st, const struct be_attr
 
 		if (same) {
 			if (attr_update(v, n, a, n->change_count))
-				content_changed(n);
+				entry_content_changed(n);
 		} else {
 			name_drop(v, d);
 		}

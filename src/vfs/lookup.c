@@ -159,10 +159,8 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 		name_is_stale(op);
 		return;
 	}
-	if (attr_update(op->v, n, a, op->change_count)) {
-		chunks_drop(n, 0, UINT64_MAX);
-		n->pages.known = false;
-	}
+	if (attr_update(op->v, n, a, op->change_count))
+		entry_content_changed(n);
 	op_answer_attr(op, n);
 }
 

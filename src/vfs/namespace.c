@@ -112,7 +112,7 @@ static void linked(void *arg, const struct be_status *st, const struct be_attr *
 	struct op *op = arg;
 	struct vfs *v = op->v;
 	struct node *n = op->node2;
-	const char *name = strrchr(op->path2, '/') + 1;
+	const char *name = op_name2(op);
 	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, &n->attr);
 
 	if (st->code != BE_OK) {
