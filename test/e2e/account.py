@@ -9,7 +9,8 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 
-TEST_USER = "sftpfs-test"
+# Two runs on one machine at the same time need a user each.
+TEST_USER = os.environ.get("SFTPFS_TEST_USER", "sftpfs-test")
 
 
 @dataclass
