@@ -108,13 +108,16 @@ bool fxp_node_same(const struct fxp_node *n, const struct be_attr *now);
 
 /* open.c */
 int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
-             be_where_fn *where, void *owner, be_open_fn *done, void *arg);
+             size_t ahead_len, be_where_fn *where, void *owner, be_open_fn *done, void *arg);
 void fxp_close(struct backend *b, struct be_file *f);
 void fxp_file_node(struct backend *b, struct be_file *f, uint64_t node, void *owner);
 void fxp_file_ref(struct be_file *f);
 void fxp_file_unref(struct be_file *f);
 uint32_t fxp_file_pflags(const struct be_file *f);
 void fxp_handle_set(struct fxp_backend *fb, struct fxp_handle *h, const struct fxr_answer *answer);
+
+/* Closes it on the server, if it is open on this connection; nobody waits for the reply. */
+void fxp_handle_close(struct fxp_backend *fb, struct fxp_handle *h);
 
 /* The present path, in a buffer of `size` bytes. Return: 0 or -ESTALE. */
 int fxp_file_where(const struct be_file *f, char *path, size_t size);
@@ -127,6 +130,9 @@ int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *b
 
 /* Sends what waits for the window as far as there is room. */
 void fxp_io_pump(struct fxp_backend *fb);
+
+/* fetch.c */
+int fxp_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done, void *arg);
 
 /* barrier.c */
 int fxp_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);

@@ -116,6 +116,14 @@ typedef void be_open_fn(void *arg, const struct be_status *st, struct be_file *f
 typedef void be_read_fn(void *arg, const struct be_status *st, struct data *block, size_t off,
 			size_t len);
 
+/*
+ * On BE_OK `attr` and the file's first `len` bytes, the reference to `block` as above (NULL when len
+ * is 0). A len that is not the smaller of attr->size and len_max shows a file that changed
+ * meanwhile, or one that tells no size: it is not to be served as the whole.
+ */
+typedef void be_fetch_fn(void *arg, const struct be_status *st, const struct be_attr *attr,
+			 struct data *block, size_t off, size_t len);
+
 /* `target` of `len` bytes, not NUL-terminated. */
 typedef void be_path_fn(void *arg, const struct be_status *st, const char *target, size_t len);
 
@@ -197,9 +205,12 @@ struct be_ops {
 	 * Opens `path`. `node` identifies the file among open ones (the nodeid): I/O on equal nodes
 	 * is ordered as the rules above say; 0: not known yet, set by file_node(). `mode` is for
 	 * BE_CREAT. `where(owner, ...)` serves reopening; while `owner` is NULL `path` does.
+	 * `ahead_len`: bytes from offset 0 that will surely be read: where the server allows it they
+	 * are asked for together with the OPEN, and read() is served from what is coming. 0: none.
 	 */
 	int (*open)(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
-		    uint64_t node, be_where_fn *where, void *owner, be_open_fn *done, void *arg);
+		    uint64_t node, size_t ahead_len, be_where_fn *where, void *owner,
+		    be_open_fn *done, void *arg);
 	void (*file_node)(struct backend *b, struct be_file *f, uint64_t node, void *owner);
 
 	int (*fstat)(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);
@@ -226,6 +237,15 @@ struct be_ops {
 	 */
 	int (*copy)(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
 		    uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
+
+	/*
+	 * The whole of a small regular file in as few round trips as the server allows: its
+	 * attributes from the handle that was read, and its bytes up to `len_max`; attr->size tells
+	 * when there is more. Leaves nothing open on the server. Waits for namespace changes that
+	 * were sent before it, but not for I/O on open files: not for what is being written.
+	 */
+	int (*fetch)(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done,
+		     void *arg);
 
 	/* Closes after everything before it on the file. `f` is gone when this returns. */
 	void (*close)(struct backend *b, struct be_file *f);

@@ -73,6 +73,7 @@ static const struct be_ops backend_ops = {
     .write = fxp_write,
     .fsync = fxp_fsync,
     .copy = fxp_copy,
+    .fetch = fxp_fetch,
     .close = fxp_close,
     .quiesce = backend_quiesce,
 };

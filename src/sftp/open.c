@@ -54,6 +54,15 @@ void fxp_handle_set(struct fxp_backend *fb, struct fxp_handle *h, const struct f
 	h->epoch = fb->client.epoch;
 }
 
+void fxp_handle_close(struct fxp_backend *fb, struct fxp_handle *h)
+{
+	struct fxr_args args = {.handle = h};
+
+	if (h->len && h->epoch == fb->client.epoch)
+		fxp_client_submit_setup(&fb->client, FXR_CLOSE, &args, NULL, NULL);
+	h->len = 0;
+}
+
 static uint32_t pflags_of(uint32_t flags)
 {
 	uint32_t pflags = 0;
@@ -198,13 +207,14 @@ static struct be_file *file_create(struct fxp_backend *fb, const char *path, uin
 }
 
 int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
-             be_where_fn *where, void *owner, be_open_fn *done, void *arg)
+             size_t ahead_len, be_where_fn *where, void *owner, be_open_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct fxp_client *c = &fb->client;
 	size_t size = strlen(path) + 1;
 	struct open_op *op = calloc(1, sizeof(*op) + size);
 
+	(void)ahead_len;
 	if (!op)
 		return -ENOMEM;
 	op->file = file_create(fb, path, flags, node);
@@ -267,16 +277,6 @@ static void close_done(void *arg, const struct fxr_answer *answer)
 	free(op);
 }
 
-/* The second handle of a copy's source; nobody waits for the reply. */
-static void close_near(struct be_file *f)
-{
-	struct fxr_args args = {.handle = &f->near};
-
-	if (f->near.len && f->near.epoch == f->fb->client.epoch)
-		fxp_client_submit_setup(&f->fb->client, FXR_CLOSE, &args, NULL, NULL);
-	f->near.len = 0;
-}
-
 static void close_ready(struct fxp_order_op *order)
 {
 	struct close_op *op = list_entry(order, struct close_op, order);
@@ -284,7 +284,7 @@ static void close_ready(struct fxp_order_op *order)
 	struct fxr_answer answer = {.lost = true};
 
 	fxp_stripes_close(op->file);
-	close_near(op->file);
+	fxp_handle_close(op->file->fb, &op->file->near);
 	if (fxp_client_submit(&op->file->fb->client, FXR_CLOSE, 0, &args, close_done, op)) {
 		fxp_order_sent(&op->order);
 		return;

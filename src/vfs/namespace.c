@@ -104,7 +104,7 @@ void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	op = op_create(v, req, OP_MKNOD);
 	if (op && op_on_name(op, node_find(v, parent), name))
 		op_failed_start(op, v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
-						 mode & 07777, 0, NULL, NULL, made_file, op));
+						 mode & 07777, 0, 0, NULL, NULL, made_file, op));
 }
 
 static void linked(void *arg, const struct be_status *st, const struct be_attr *a)

@@ -211,8 +211,8 @@ void open_send(struct op *op)
 	struct vfs *v = op->v;
 	uint32_t flags = backend_flags(op->flags & ~(O_CREAT | O_EXCL));
 
-	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid, file_where,
-					 NULL, opened, op));
+	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid, 0,
+					 file_where, NULL, opened, op));
 }
 
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
@@ -305,8 +305,8 @@ void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const 
 	if (!op || !op_on_name(op, node_find(v, parent), name))
 		return;
 	op->flags = flags | O_CREAT;
-	err = v->ops->open(v->be, op->path, backend_flags(op->flags), mode & 07777, 0, file_where,
-			   NULL, created, op);
+	err = v->ops->open(v->be, op->path, backend_flags(op->flags), mode & 07777, 0, 0,
+			   file_where, NULL, created, op);
 	op_failed_start(op, err);
 }
 

@@ -397,7 +397,7 @@ static void write_page_plainly(struct file *f, struct vfs_req *req, const void *
 		goto fail;
 	p->op = op;
 	memcpy(p->block->bytes, bytes, len);
-	err = v->ops->open(v->be, op->path, BE_READ | BE_WRITE, 0, op->node->nodeid, file_where,
+	err = v->ops->open(v->be, op->path, BE_READ | BE_WRITE, 0, op->node->nodeid, 0, file_where,
 			   NULL, plain_opened, p);
 	if (err == 0)
 		return;

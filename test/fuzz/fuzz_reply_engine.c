@@ -250,7 +250,7 @@ static void begin_one(uint8_t what, unsigned *count)
 	case 5:
 		err =
 		    o->open(b, "/f", what & 1 ? BE_READ | BE_WRITE : BE_WRITE | BE_CREAT | BE_EXCL,
-		            0600, what & 1, where, NULL, end_open, count);
+		            0600, what & 1, 0, where, NULL, end_open, count);
 		break;
 	case 6:
 		if (!w.list)

@@ -144,11 +144,13 @@ static void f_list_pause(struct backend *b, struct be_list *l, bool paused)
 }
 
 static int f_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
-		  uint64_t node, be_where_fn *where, void *owner, be_open_fn *done, void *arg)
+		  uint64_t node, size_t ahead_len, be_where_fn *where, void *owner,
+		  be_open_fn *done, void *arg)
 {
 	struct call *c = call_new("open", path, arg);
 
 	c->flags = flags;
+	c->len = ahead_len;
 	c->open_fn = done;
 	return 0;
 }
@@ -213,6 +215,15 @@ static int f_copy(struct backend *b, struct be_file *from, uint64_t from_off, st
 	return 0;
 }
 
+static int f_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done, void *arg)
+{
+	struct call *c = call_new("fetch", path, arg);
+
+	c->len = len_max;
+	c->fetch_fn = done;
+	return 0;
+}
+
 static void f_close(struct backend *b, struct be_file *f)
 {
 	fake.open_count--;
@@ -230,7 +241,8 @@ static const struct be_ops fake_ops = {
     .list_cancel = f_list_cancel, .list_pause = f_list_pause, .open = f_open,
     .file_node = f_file_node, .fstat = f_fstat,	      .fsetattr = f_fsetattr,
     .read = f_read,	    .write = f_write,	      .fsync = f_fsync,
-    .copy = f_copy,	    .close = f_close,	      .quiesce = f_quiesce,
+    .copy = f_copy,	    .fetch = f_fetch,	      .close = f_close,
+    .quiesce = f_quiesce,
 };
 
 static struct kreq *of(struct vfs_req *req)
@@ -462,6 +474,20 @@ void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len)
 		memcpy(block->bytes + 9, bytes, len);
 	}
 	call.read_fn(call.arg, &st, block, 9, len);
+}
+
+void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
+		  size_t len)
+{
+	const struct be_status st = {.code = code, .text = ""};
+	struct call call = take(c);
+	struct data *block = NULL;
+
+	if (code == BE_OK && len) {
+		block = data_create(&budget, len + 9);
+		memcpy(block->bytes + 9, bytes, len);
+	}
+	call.fetch_fn(call.arg, &st, code == BE_OK ? a : NULL, block, block ? 9 : 0, len);
 }
 
 void fake_entries(struct call *c, const struct be_entry *entries, size_t count)

@@ -25,6 +25,7 @@ struct call {
 	be_status_fn *status_fn;
 	be_open_fn *open_fn;
 	be_read_fn *read_fn;
+	be_fetch_fn *fetch_fn;
 	be_path_fn *path_fn;
 	be_statvfs_fn *statvfs_fn;
 	be_entries_fn *entries_fn;
@@ -81,6 +82,8 @@ void fake_attr(struct call *c, enum be_code code, const struct be_attr *a);
 void fake_status(struct call *c, enum be_code code, const char *text);
 void fake_opened(struct call *c, enum be_code code, const struct be_attr *a);
 void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len);
+void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
+		  size_t len);
 void fake_entries(struct call *c, const struct be_entry *entries, size_t count); /* stays */
 
 /* Attributes of a regular file, of a directory. mtime 1000 is long ago: the clock is at 1000000. */

@@ -720,6 +720,17 @@ void got_read(void *arg, const struct be_status *st, struct data *block, size_t 
 	data_unref(block);
 }
 
+void got_fetch(void *arg, const struct be_status *st, const struct be_attr *attr,
+               struct data *block, size_t off, size_t len)
+{
+	struct got *g = arg;
+
+	g->attr_ok = attr != NULL;
+	if (attr)
+		g->attr = *attr;
+	got_read(arg, st, block, off, len);
+}
+
 void got_path(void *arg, const struct be_status *st, const char *target, size_t len)
 {
 	struct got *g = arg;
@@ -767,7 +778,7 @@ struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint
 	struct be_file *f;
 
 	ck_assert_int_eq(
-	    OPS(p)->open(BE(p), path, flags, 0644, node, got_where, (void *)path, got_open, g), 0);
+	    OPS(p)->open(BE(p), path, flags, 0644, node, 0, got_where, (void *)path, got_open, g), 0);
 	peer_run(p);
 	peer_handle(p, peer_take(p, FXP_OPEN), handle);
 	peer_attr(p, peer_take(p, FXP_LSTAT), attr);

@@ -165,6 +165,8 @@ void got_status(void *arg, const struct be_status *st);
 void got_attr(void *arg, const struct be_status *st, const struct be_attr *attr);
 void got_open(void *arg, const struct be_status *st, struct be_file *f, const struct be_attr *attr);
 void got_read(void *arg, const struct be_status *st, struct data *block, size_t off, size_t len);
+void got_fetch(void *arg, const struct be_status *st, const struct be_attr *attr,
+               struct data *block, size_t off, size_t len);
 void got_path(void *arg, const struct be_status *st, const char *target, size_t len);
 void got_statvfs(void *arg, const struct be_status *st, const struct be_statvfs *sv);
 void got_entries(void *arg, const struct be_entry *entries, size_t count);

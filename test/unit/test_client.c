@@ -364,7 +364,7 @@ START_TEST(quiesce)
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->stat(BE(&p), "/root/a", false, got_attr, &g), 0);
 	ck_assert_int_eq(
-	    OPS(&p)->open(BE(&p), "/root/b", BE_READ, 0, 0, got_where, NULL, got_open, &h), 0);
+	    OPS(&p)->open(BE(&p), "/root/b", BE_READ, 0, 0, 0, got_where, NULL, got_open, &h), 0);
 	stat = peer_take(&p, FXP_LSTAT);
 	open = peer_take(&p, FXP_OPEN);
 	look = peer_take(&p, FXP_LSTAT);

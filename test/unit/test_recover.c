@@ -544,7 +544,7 @@ static void expect_create(const struct be_attr *now, uint32_t pflags)
 
 	begin();
 	peer_start(&p, "");
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL, 0644, 0,
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL, 0644, 0, 0,
 	                               got_where, NULL, got_open, &g),
 	                 0);
 	cut();

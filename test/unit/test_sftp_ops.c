@@ -220,7 +220,7 @@ START_TEST(open_link)
 	begin();
 	peer_start(&p, "");
 	ck_assert_int_eq(
-	    OPS(&p)->open(BE(&p), "/root/l", BE_READ, 0, 0, got_where, NULL, got_open, &g), 0);
+	    OPS(&p)->open(BE(&p), "/root/l", BE_READ, 0, 0, 0, got_where, NULL, got_open, &g), 0);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "H");
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &link);
 	peer_run(&p);
@@ -243,7 +243,7 @@ START_TEST(open_flags)
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a",
 	                               BE_READ | BE_APPEND | BE_CREAT | BE_EXCL | BE_TRUNC, 0100640,
-	                               0, got_where, NULL, got_open, &g),
+	                               0, 0, got_where, NULL, got_open, &g),
 	                 0);
 	r = peer_take(&p, FXP_OPEN);
 	ck_assert_uint_eq(r->pflags,
@@ -256,7 +256,7 @@ START_TEST(open_flags)
 	ck_assert_int_eq(g.code, BE_FAILURE);
 	ck_assert_ptr_null(g.file);
 	ck_assert_int_eq(
-	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, got_where, NULL, got_open, &g), 0);
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, 0, got_where, NULL, got_open, &g), 0);
 	ck_assert_uint_eq(peer_take(&p, FXP_OPEN)->attr.valid, 0);
 	peer_finish(&p);
 }
@@ -404,7 +404,7 @@ START_TEST(two_handles)
 	peer_start(&p, "");
 	f = peer_open(&p, "/root/a", BE_WRITE, 7, "W", &file);
 	ck_assert_int_eq(
-	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, got_where, NULL, got_open, &h), 0);
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, 0, got_where, NULL, got_open, &h), 0);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "R");
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
 	peer_run(&p);
@@ -733,7 +733,8 @@ static unsigned call_all(struct be_file *f, struct data *d, unsigned *started)
 	n += o->rename(b, "/root/e", "/root/f", BE_RENAME_REPLACE, got_status, &g) == 0;
 	n += o->list(b, "/root/g", got_entries, got_status, &g, &l) == 0;
 	n += o->statvfs(b, "/root/h", got_statvfs, &g) == 0;
-	n += o->open(b, "/root/i", BE_READ, 0, 9, got_where, NULL, got_open, &g) == 0;
+	n += o->open(b, "/root/i", BE_READ, 0, 9, 0, got_where, NULL, got_open, &g) == 0;
+	n += o->fetch(b, "/root/j", 10, got_fetch, &g) == 0;
 	n += o->read(b, f, 0, 10, got_read, &g) == 0;
 	n += o->write(b, f, 0, d, 0, 10, got_status, &g) == 0;
 	n += o->fstat(b, f, got_attr, &g) == 0;
