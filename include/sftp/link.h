@@ -58,9 +58,9 @@ struct link_packet {
 
 struct lane_spec {
 	enum lane_class lane_class;
-	const char *command; /* NULL: the SFTP server, packets framed by their length field;
-			      * else a command to run, bytes passed through as they come */
-	size_t packet_len_max; /* a longer framed packet is a protocol error and ends the link */
+	const char *command;   /* to run on the server; NULL: its SFTP subsystem */
+	size_t packet_len_max; /* a longer packet is a protocol error and ends the link; 0: a raw
+				* lane, bytes pass through as they come */
 };
 
 struct link;
@@ -85,6 +85,9 @@ struct link_events {
 	/* Raw lanes: what the command wrote to its standard error. Valid during the call. */
 	void (*lane_stderr)(void *ctx, uint32_t lane, const uint8_t *bytes, size_t len);
 
+	/* Raw lanes: everything handed over has been given to the transport, more may follow. */
+	void (*lane_drained)(void *ctx, uint32_t lane);
+
 	/* The server ended this lane; exit_status is -1 when it did not say. */
 	void (*lane_closed)(void *ctx, uint32_t lane, int exit_status);
 };
@@ -103,6 +106,7 @@ struct link_ops {
 	int (*connect)(struct link *l);
 	int (*open_lane)(struct link *l, uint32_t lane, const struct lane_spec *spec);
 	void (*send)(struct link *l, struct link_packet *p);
+	void (*end_lane)(struct link *l, uint32_t lane);
 	void (*close_lane)(struct link *l, uint32_t lane);
 	size_t (*unsent_len)(const struct link *l);
 	void (*probe)(struct link *l);
@@ -145,6 +149,12 @@ static inline int link_open_lane(struct link *l, uint32_t lane, const struct lan
 static inline void link_send(struct link *l, struct link_packet *p)
 {
 	l->ops->send(l, p);
+}
+
+/* Raw lanes: the command sees the end of its input behind what was handed over. It may go on. */
+static inline void link_end_lane(struct link *l, uint32_t lane)
+{
+	l->ops->end_lane(l, lane);
 }
 
 /*

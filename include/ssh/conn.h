@@ -42,11 +42,13 @@ struct lane {
 	uint32_t id;
 	enum lane_class lane_class;
 	char *command; /* NULL: the SFTP server */
+	bool raw;      /* bytes pass as they come */
 	enum lane_state state;
 	struct framer framer; /* unused by raw lanes */
 	struct list out;      /* struct link_packet, unsent */
 	size_t out_off;	      /* bytes of the first packet already sent */
 	bool closing;	      /* close when `out` is empty */
+	bool ending;	      /* send the end of input when `out` is empty */
 	int exit_status;      /* -1: not said */
 };
 
@@ -69,6 +71,9 @@ struct conn_ops {
 
 	/* Begins opening. conn_lane_opened() or conn_lane_refused() follows, now or in pump. */
 	void (*lane_open)(struct lane *l);
+
+	/* Sends the end of input. NULL: the transport has none. */
+	void (*lane_send_end)(struct lane *l);
 
 	/* Ends it towards the server if it still lives, and frees it. */
 	void (*lane_destroy)(struct lane *l);
@@ -163,6 +168,9 @@ void conn_lane_stderr(struct lane *l, const uint8_t *bytes, size_t len);
 /* Back: the outcome of lane_open. After `refused` the lane is freed by the next turn. */
 void conn_lane_opened(struct lane *l);
 void conn_lane_refused(struct lane *l, const struct link_error *err);
+
+/* Back: the queue of a raw lane has become empty. */
+void conn_lane_drained(struct lane *l);
 
 /* Back: the server ended the lane; freed by the next turn. */
 void conn_lane_ended(struct lane *l);

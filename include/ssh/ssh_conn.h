@@ -102,6 +102,7 @@ int host_key_check(struct ssh_conn *sc, struct link_error *err);
 
 struct lane *ssh_lane_create(struct conn *c);
 void ssh_lane_open(struct lane *l);
+void ssh_lane_send_end(struct lane *l);
 void ssh_lane_destroy(struct lane *l);
 void ssh_lanes_forget(struct ssh_conn *sc); /* libssh has freed every channel */
 int ssh_conn_pump(struct conn *c, int timeout_ms, struct link_error *err);

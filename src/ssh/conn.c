@@ -184,7 +184,7 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 
 	if (l->state != LANE_OPEN || len == 0)
 		return;
-	if (l->command) {
+	if (l->raw) {
 		raw_post(l, CONN_EVENT_PACKET, bytes, len);
 		return;
 	}
@@ -200,7 +200,7 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 
 void conn_lane_stderr(struct lane *l, const uint8_t *bytes, size_t len)
 {
-	if (l->state == LANE_OPEN && len > 0 && l->command)
+	if (l->state == LANE_OPEN && len > 0 && l->raw)
 		raw_post(l, CONN_EVENT_STDERR, bytes, len);
 	else if (len > 0)
 		log_info(LOG_SSH, "server's standard error: %.*s", (int)(len < 512 ? len : 512),
@@ -217,6 +217,12 @@ void conn_lane_refused(struct lane *l, const struct link_error *err)
 {
 	l->state = LANE_CLOSED;
 	event_post(l->conn, CONN_EVENT_LANE_OPEN, l->id, err);
+}
+
+void conn_lane_drained(struct lane *l)
+{
+	if (l->raw && l->state == LANE_OPEN)
+		event_post(l->conn, CONN_EVENT_LANE_DRAINED, l->id, NULL);
 }
 
 void conn_lane_ended(struct lane *l)
@@ -284,6 +290,7 @@ static void lane_begin(struct conn *c, struct conn_command *cmd)
 	l->lane_class = cmd->lane_class;
 	l->command = cmd->command;
 	cmd->command = NULL;
+	l->raw = cmd->packet_len_max == 0;
 	l->state = LANE_OPENING;
 	l->exit_status = -1;
 	list_init(&l->out);
@@ -355,6 +362,11 @@ static void command_run(struct conn *c, struct conn_command *cmd)
 		if (c->state == CONN_UP)
 			lane_begin(c, cmd);
 		break;
+	case CONN_COMMAND_END_LANE:
+		l = lane_find(c, cmd->lane);
+		if (l)
+			l->ending = true;
+		break;
 	case CONN_COMMAND_CLOSE_LANE:
 		l = lane_find(c, cmd->lane);
 		if (l)
@@ -411,6 +423,11 @@ static void conn_sweep(struct conn *c)
 	list_for_each_safe(pos, tmp, &c->lanes) {
 		struct lane *l = list_entry(pos, struct lane, entry);
 
+		if (l->state == LANE_OPEN && l->ending && list_empty(&l->out)) {
+			l->ending = false;
+			if (c->ops->lane_send_end)
+				c->ops->lane_send_end(l);
+		}
 		/* One that is being opened can only be closed when it is open. */
 		if (l->state == LANE_CLOSED ||
 		    (l->state == LANE_OPEN && l->closing && list_empty(&l->out)))

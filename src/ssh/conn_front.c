@@ -138,6 +138,15 @@ static void front_send(struct link *l, struct link_packet *p)
 	mailbox_post(&c->packets, &p->entry);
 }
 
+static void front_end_lane(struct link *l, uint32_t lane)
+{
+	struct conn *c = conn_of(l);
+
+	/* Without memory the command waits until the connection ends. */
+	if (front_lane_find(c, lane) && command_post(c, CONN_COMMAND_END_LANE, lane))
+		log_error(LOG_SSH, "lane=%u is not ended: out of memory", lane);
+}
+
 static void front_close_lane(struct link *l, uint32_t lane)
 {
 	struct conn *c = conn_of(l);
@@ -260,6 +269,10 @@ static void deliver_lane(struct conn *c, struct conn_event *e)
 		if (ev->lane_stderr)
 			ev->lane_stderr(c->link.events_ctx, e->lane, e->data->bytes, e->len);
 		break;
+	case CONN_EVENT_LANE_DRAINED:
+		if (ev->lane_drained)
+			ev->lane_drained(c->link.events_ctx, e->lane);
+		break;
 	case CONN_EVENT_LANE_CLOSED:
 		front_lane_free(fl);
 		if (ev->lane_closed)
@@ -350,6 +363,7 @@ const struct link_ops conn_link_ops = {
     .connect = front_connect,
     .open_lane = front_open_lane,
     .send = front_send,
+    .end_lane = front_end_lane,
     .close_lane = front_close_lane,
     .unsent_len = front_unsent_len,
     .probe = front_probe,

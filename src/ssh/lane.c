@@ -98,6 +98,8 @@ void lane_consume(struct lane *l, size_t len)
 		l->out_off -= packet_len;
 		list_del(&p->entry);
 		conn_packet_free(p);
+		if (list_empty(&l->out))
+			conn_lane_drained(l);
 	}
 }
 

@@ -212,6 +212,14 @@ void ssh_lane_open(struct lane *l)
 	lane_proceed(sl);
 }
 
+void ssh_lane_send_end(struct lane *l)
+{
+	struct ssh_lane *sl = ssh_lane_of(l);
+
+	if (sl->channel && !sl->remote_closed)
+		ssh_channel_send_eof(sl->channel);
+}
+
 void ssh_lane_destroy(struct lane *l)
 {
 	struct ssh_lane *sl = ssh_lane_of(l);

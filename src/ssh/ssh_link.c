@@ -257,6 +257,7 @@ static const struct conn_ops ssh_conn_ops = {
     .connect = ssh_conn_connect,
     .lane_create = ssh_lane_create,
     .lane_open = ssh_lane_open,
+    .lane_send_end = ssh_lane_send_end,
     .lane_destroy = ssh_lane_destroy,
     .pump = ssh_conn_pump,
     .probe = ssh_life_probe,

@@ -78,6 +78,11 @@ static void on_lane_stderr(void *ctx, uint32_t lane, const uint8_t *bytes, size_
 	lane_of(ctx, lane)->stderr_len += len;
 }
 
+static void on_lane_drained(void *ctx, uint32_t lane)
+{
+	lane_of(ctx, lane)->drained_count++;
+}
+
 static void on_lane_closed(void *ctx, uint32_t lane, int exit_status)
 {
 	struct peer_lane *l = lane_of(ctx, lane);
@@ -92,6 +97,7 @@ static const struct link_events events = {
     .lane_open = on_lane_open,
     .lane_packet = on_lane_packet,
     .lane_stderr = on_lane_stderr,
+    .lane_drained = on_lane_drained,
     .lane_closed = on_lane_closed,
 };
 

@@ -25,6 +25,7 @@ struct peer_lane {
 	uint8_t last[64];		   /* the beginning of the last packet */
 	size_t last_len;
 	uint64_t stderr_len;
+	unsigned drained_count;
 };
 
 struct peer {

@@ -296,8 +296,34 @@ START_TEST(raw_lanes_carry_bytes_errors_and_the_exit_status)
 	connect_peer(&p, NULL, true);
 	ck_assert_int_eq(link_open_lane(p.link, 3, &spec), 0);
 	peer_until(&p, p.lanes[3].open);
-	peer_send(&p, 3, "head", 4, d, 1 << 20);
+	peer_send(&p, 3, "head", 4, data_ref(d), 1 << 20);
 	peer_until(&p, p.lanes[3].packet_len == (1 << 20) + 4);
+	ck_assert_uint_gt(p.lanes[3].drained_count, 0);
+	/* It sees the end of its input behind the last byte, and still speaks. */
+	peer_send(&p, 3, "tail", 4, NULL, 0);
+	link_end_lane(p.link, 3);
+	peer_until(&p, p.lanes[3].closed);
+	ck_assert_int_eq(p.lanes[3].exit_status, 7);
+	ck_assert_uint_eq(p.lanes[3].packet_len, (1 << 20) + 8);
+	ck_assert_uint_eq(p.lanes[3].stderr_len, 6);
+	/* Several at once, each with its own status. */
+	for (uint32_t i = 5; i < 9; i++) {
+		char command[64];
+
+		snprintf(command, sizeof(command), "cat >/dev/null; exit %u", (unsigned)i);
+		spec.command = command;
+		ck_assert_int_eq(link_open_lane(p.link, i, &spec), 0);
+	}
+	for (uint32_t i = 5; i < 9; i++) {
+		peer_until(&p, p.lanes[i].open);
+		peer_send(&p, i, "x", 1, data_ref(d), 1 << 20);
+		link_end_lane(p.link, i);
+	}
+	for (uint32_t i = 5; i < 9; i++) {
+		peer_until(&p, p.lanes[i].closed);
+		ck_assert_int_eq(p.lanes[i].exit_status, (int)i);
+	}
+	data_unref(d);
 	spec.command = "echo out; echo words >&2; exit 7";
 	ck_assert_int_eq(link_open_lane(p.link, 4, &spec), 0);
 	peer_until(&p, p.lanes[4].closed);
