@@ -23,6 +23,8 @@ enum options_idmap {
 	OPTIONS_IDMAP_NONE,
 	OPTIONS_IDMAP_USER,
 	OPTIONS_IDMAP_FILE,
+	OPTIONS_IDMAP_ALL,
+	OPTIONS_IDMAP_NAME,
 };
 
 enum options_transfer {
@@ -94,7 +96,7 @@ struct options {
 	int64_t file_timeout_ms, dir_timeout_ms, link_timeout_ms;
 	int64_t entry_timeout_ms, attr_timeout_ms, negative_timeout_ms;
 	int64_t open_window_ms;   /* default 1,000 */
-	int64_t flush_age_ms;     /* default 5,000 */
+	int64_t flush_age_ms;     /* default 1,000 */
 	int64_t soft_ms;          /* 0: wait for ever */
 	int64_t drain_timeout_ms; /* default 60,000 */
 	int64_t cache_len;        /* default 256 MiB */

@@ -35,6 +35,7 @@ struct program {
 	struct budget budget;
 	struct link *link; /* owned by fxp once that exists */
 	struct fxp_backend *fxp;
+	struct idmap *idmap; /* NULL: none */
 	struct vfs *vfs;
 	struct fusefs *fusefs;
 	struct fusefs_control control;
@@ -61,6 +62,9 @@ struct program {
  * Blocks: for the network and for prompts.
  */
 int program_connect(struct program *p);
+
+/* program_idmap.c: makes p->idmap if there is to be one. Return: as program_connect(). */
+int program_idmap(struct program *p, const struct be_attr *login);
 
 /* Makes the filesystem and mounts it. Return: as program_connect(). */
 int program_mount(struct program *p);

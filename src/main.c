@@ -82,14 +82,7 @@ static void warn_without_effect(const struct options *o)
 		const char *name;
 	} words[] = {
 	    {o->async, "async"},
-	    {o->contain_symlinks, "contain_symlinks"},
-	    {o->transform_symlinks, "transform_symlinks"},
-	    {o->create_as, "create_as=login"},
-	    {o->create_mode, "create_mode=server"},
 	    {o->delay_connect, "delay_connect"},
-	    {o->fmask >= 0, "fmask"},
-	    {o->dmask >= 0, "dmask"},
-	    {o->idmap == OPTIONS_IDMAP_FILE, "idmap=file"},
 	    {o->max_conns > 1, "max_conns"},
 	    {o->transfer == OPTIONS_TRANSFER_SCP, "transfer=scp"},
 	    {o->verify, "verify"},

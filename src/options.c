@@ -522,7 +522,7 @@ static void set_defaults(struct options *o)
 	    .attr_timeout_ms = -1,
 	    .negative_timeout_ms = -1,
 	    .open_window_ms = 1000,
-	    .flush_age_ms = 5000,
+	    .flush_age_ms = 1000,
 	    .drain_timeout_ms = 60000,
 	    .cache_len = 256 * 1024 * 1024,
 	    .log_level = -1,

@@ -133,7 +133,7 @@ static const struct options_spec table[] = {
     SIZE(CONNECT, "max_write", write_len_max, 1, 1 << 30, "largest write sent to the server"),
 
     /* what is shown */
-    CHOICE(SHOW, "idmap", "none|user|file", idmap, "whose files they seem to be (none)"),
+    CHOICE(SHOW, "idmap", "none|user|file|all|name", idmap, "whose files they seem to be (none)"),
     STRING(SHOW, "uidfile", "FILE", uid_file, "idmap=file: lines of name:uid"),
     STRING(SHOW, "gidfile", "FILE", gid_file, "idmap=file: lines of name:gid"),
     CHOICE(SHOW, "nomap", "ignore|error", nomap, "idmap=file: ids that are not in the files"),
@@ -166,7 +166,7 @@ static const struct options_spec table[] = {
     SECONDS(CACHE, "attr_timeout", attr_timeout_ms, "attributes in the kernel"),
     SECONDS(CACHE, "negative_timeout", negative_timeout_ms, "names that do not exist"),
     SECONDS(CACHE, "open_window", open_window_ms, "age of an answer that may open a cached file (1)"),
-    SECONDS(CACHE, "flush_age", flush_age_ms, "written data is sent within this time (5)"),
+    SECONDS(CACHE, "flush_age", flush_age_ms, "written data is sent within this time (1)"),
     SIZE(CACHE, "cache_size", cache_len, 1 << 20, ANY_MAX, "memory for data and listings (256M)"),
     SET(CACHE, "kernel_cache", kernel_cache, 1, "keep the kernel's pages over opens without asking"),
     SET(CACHE, "direct_io", direct_io, 1, "do not use the kernel's pages"),

@@ -11,6 +11,7 @@
 
 #include "program.h"
 #include "util/log.h"
+#include "vfs/idmap.h"
 
 /* How long one step of connecting may wait before signals and timers get their turn. */
 #define STEP_MS 100
@@ -83,7 +84,13 @@ static void on_home(void *arg, const struct be_status *st, const struct be_attr 
 		p->home_attr = *attr;
 }
 
-/* idmap=user: who are we there? The owner of the login directory, as sshfs has it. */
+/* Some options ask who we are there: the owner of the login directory, as sshfs has it. */
+static bool needs_login(const struct options *o)
+{
+	return o->idmap == OPTIONS_IDMAP_USER || o->idmap == OPTIONS_IDMAP_ALL ||
+	       (o->allow_other && o->create_as == 0);
+}
+
 static void find_login(struct program *p)
 {
 	struct backend *be = fxp_backend(p->fxp);
@@ -126,20 +133,36 @@ int program_connect(struct program *p)
 
 	while (!p->started && !stopped_by)
 		step(p);
-	if (p->started && !p->error.fail && o->idmap == OPTIONS_IDMAP_USER)
+	if (p->started && !p->error.fail && needs_login(o))
 		find_login(p);
 	if (stopped_by)
 		return stopped(p);
 	return (int)p->error.fail;
 }
 
+/* fmask and dmask are exceptions from umask. */
+static mode_t mask(int64_t own, int64_t general)
+{
+	return (mode_t)(own >= 0 ? own : general >= 0 ? general : 0);
+}
+
+static enum vfs_links links(const struct options *o)
+{
+	if (o->transform_symlinks)
+		return o->contain_symlinks ? VFS_LINKS_TRANSFORM_CONTAIN : VFS_LINKS_TRANSFORM;
+	return o->contain_symlinks ? VFS_LINKS_CONTAIN : VFS_LINKS_RAW;
+}
+
+static const struct be_attr *login_attr(const struct program *p)
+{
+	return p->home_attr.valid & BE_ATTR_OWNER ? &p->home_attr : &p->root_attr;
+}
+
 static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 {
 	const struct options *o = p->options;
-	const struct be_attr *login = &p->home_attr;
+	const struct be_attr *login = login_attr(p);
 
-	if (!(login->valid & BE_ATTR_OWNER))
-		login = &p->root_attr;
 	*cfg = (struct vfs_config){
 	    .root = p->root,
 	    .mount_uid = getuid(),
@@ -147,10 +170,15 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .allow_other = o->allow_other,
 	    .default_permissions = o->default_permissions,
 	    .readonly = o->readonly,
-	    .idmap = VFS_IDMAP_NONE,
+	    .idmap = p->idmap,
 	    .uid = o->uid,
 	    .gid = o->gid,
-	    .umask = o->umask,
+	    .file_mask = mask(o->fmask, o->umask),
+	    .dir_mask = mask(o->dmask, o->umask),
+	    .links = links(o),
+	    .create_as_caller = o->allow_other && o->create_as == 0 &&
+	                        (login->valid & BE_ATTR_OWNER) && login->uid == 0,
+	    .create_mode_exact = o->create_mode == 0,
 	    .dir_cache = o->dir_cache,
 	    .direct_io = o->direct_io,
 	    .kernel_cache = o->kernel_cache,
@@ -169,11 +197,6 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .soft_ms = o->soft_ms,
 	    .cache_len_max = (size_t)o->cache_len,
 	};
-	if (o->idmap == OPTIONS_IDMAP_USER && (login->valid & BE_ATTR_OWNER)) {
-		cfg->idmap = VFS_IDMAP_USER;
-		cfg->remote_uid = login->uid;
-		cfg->remote_gid = login->gid;
-	}
 }
 
 static void on_reconnect(void *ctx)
@@ -212,10 +235,16 @@ int program_mount(struct program *p)
 	const struct options *o = p->options;
 	struct vfs_config vcfg;
 	struct options_list list = {0};
+	struct backend *be = fxp_backend(p->fxp);
 	char text[256] = "out of memory";
 
+	if (program_idmap(p, login_attr(p)) != 0)
+		return PROGRAM_EXIT_USAGE;
+	if (o->idmap == OPTIONS_IDMAP_NAME && !be->ops->info(be)->caps.id_names)
+		log_error(LOG_MAIN, "idmap=name: the server does not tell names "
+		                    "(users-groups-by-id); owners are shown by its numbers");
 	fill_vfs_config(p, &vcfg);
-	p->vfs = vfs_create(&vcfg, fxp_backend(p->fxp), &p->clock, &fusefs_replies, &p->budget);
+	p->vfs = vfs_create(&vcfg, be, &p->clock, &fusefs_replies, &p->budget);
 	if (!p->vfs || mount_options(o, &list) != 0) {
 		options_list_finish(&list);
 		return mount_failed(p, text);
@@ -257,6 +286,7 @@ void program_finish(struct program *p)
 		log_error(LOG_MAIN, "%zu requests were left unanswered",
 		          fusefs_unanswered_count(p->fusefs));
 	vfs_destroy(p->vfs);
+	idmap_destroy(p->idmap);
 	fusefs_destroy(p->fusefs);
 	free(p->root);
 	catch_signals(false);

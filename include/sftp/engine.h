@@ -143,8 +143,8 @@ int fxp_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct 
              uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
 
 /* setattr.c */
-int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
-                be_attr_fn *done, void *arg);
+int fxp_setattr(struct backend *b, const char *path, enum be_target target,
+                const struct be_attr *want, be_attr_fn *done, void *arg);
 int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want, be_attr_fn *done,
                  void *arg);
 
@@ -152,6 +152,10 @@ int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *wan
 int fxp_stat(struct backend *b, const char *path, bool follow, be_attr_fn *done, void *arg);
 int fxp_readlink(struct backend *b, const char *path, be_path_fn *done, void *arg);
 int fxp_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *arg);
+
+/* id_names.c */
+int fxp_id_names(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
+                 be_id_names_fn *done, void *arg);
 
 /* change.c */
 int fxp_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg);

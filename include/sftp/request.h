@@ -46,6 +46,7 @@ enum fxr_kind {
 	FXR_LIMITS,
 	FXR_EXPAND_PATH,
 	FXR_COPY_DATA,
+	FXR_USERS_GROUPS,
 	FXR_KIND_COUNT,
 };
 
@@ -74,6 +75,7 @@ enum fxr_reply {
 	FXR_GET_ATTR,
 	FXR_GET_STATVFS,
 	FXR_GET_LIMITS,
+	FXR_GET_ID_NAMES,
 };
 
 struct fxr_row {
@@ -108,6 +110,7 @@ struct fxr_args {
 	uint64_t len;
 	uint32_t pflags; /* FXF_* */
 	struct be_attr attr;
+	const struct be_ids *users, *groups; /* USERS_GROUPS; the caller's, until it is answered */
 	struct data *body; /* WRITE: `len` bytes from body_off */
 	size_t body_off;
 };
@@ -156,6 +159,10 @@ struct fxr_answer {
 		const char *bytes;
 		size_t len;
 	} path;
+	struct {
+		uint8_t *bytes; /* strings, one behind the other */
+		size_t len;
+	} users, groups;
 	struct be_attr attr;
 	struct be_statvfs statvfs;
 	struct fxp_limits limits;

@@ -18,9 +18,9 @@ void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, ui
 		  struct stat *st);
 void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st);
 
-/* Ids for the server, from ids of this host. */
-uint32_t attr_uid_to_server(const struct vfs *v, uint32_t uid);
-uint32_t attr_gid_to_server(const struct vfs *v, uint32_t gid);
+/* Ids for the server, from ids of this host. Return: as idmap_to_server(). */
+int attr_uid_to_server(const struct vfs *v, uint32_t uid, uint32_t *remote);
+int attr_gid_to_server(const struct vfs *v, uint32_t gid, uint32_t *remote);
 
 /* How long attributes `a` that the server has just told may be believed, in ms. */
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a);

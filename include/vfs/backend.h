@@ -89,6 +89,13 @@ enum be_open_flags {
 	BE_EXCL = 1 << 5,
 };
 
+/* What a change by path is for. */
+enum be_target {
+	BE_THE_FILE, /* what stands there; a symbolic link put in the way is not followed */
+	BE_THE_LINK, /* a symbolic link itself */
+	BE_FOLLOWED, /* what a symbolic link leads to */
+};
+
 enum be_rename_flags {
 	BE_RENAME_REPLACE,   /* rename(2): the target is replaced atomically */
 	BE_RENAME_NOREPLACE, /* refused where the target exists */
@@ -138,6 +145,19 @@ typedef void be_entries_fn(void *arg, const struct be_entry *entries, size_t cou
  */
 typedef int be_where_fn(void *owner, char *path, size_t size);
 
+/*
+ * Names of users and groups, in the order asked; "" where the server has none. NULL unless BE_OK.
+ */
+typedef void be_id_names_fn(void *arg, const struct be_status *st, const char *const *users,
+			    const char *const *groups);
+
+#define BE_ID_COUNT_MAX 64 /* numbers of each side in one id_names() */
+
+struct be_ids {
+	uint32_t ids[BE_ID_COUNT_MAX];
+	size_t count;
+};
+
 struct be_caps {
 	bool posix_rename; /* rename replaces atomically */
 	bool hardlink;
@@ -145,6 +165,7 @@ struct be_caps {
 	bool statvfs;
 	bool lsetstat; /* attributes of a symbolic link can be changed */
 	bool copy;     /* server-side copy */
+	bool id_names; /* names of numeric users and groups */
 };
 
 /* What the backend has learned; live, may change with every event. */
@@ -168,11 +189,11 @@ struct be_ops {
 
 	/*
 	 * Changes what `want->valid` names, in the order owner, mode, size, times, and reports the
-	 * attributes afterwards. `link`: of a symbolic link itself; BE_UNSUPPORTED where the server
-	 * cannot. The first failure ends it.
+	 * attributes afterwards. BE_UNSUPPORTED where the server cannot change a link. The first
+	 * failure ends it.
 	 */
-	int (*setattr)(struct backend *b, const char *path, bool link, const struct be_attr *want,
-		       be_attr_fn *done, void *arg);
+	int (*setattr)(struct backend *b, const char *path, enum be_target target,
+		       const struct be_attr *want, be_attr_fn *done, void *arg);
 
 	int (*readlink)(struct backend *b, const char *path, be_path_fn *done, void *arg);
 	int (*symlink)(struct backend *b, const char *target, const char *path, be_attr_fn *done,
@@ -186,6 +207,10 @@ struct be_ops {
 	int (*rename)(struct backend *b, const char *from, const char *to,
 		      enum be_rename_flags flags, be_status_fn *done, void *arg);
 	int (*statvfs)(struct backend *b, const char *path, be_statvfs_fn *done, void *arg);
+
+	/* How the server names its users and groups. Both are copied. */
+	int (*id_names)(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
+			be_id_names_fn *done, void *arg);
 
 	/*
 	 * Lists `path`: `entries` runs any number of times, then `done` once, where BE_OK means that

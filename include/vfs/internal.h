@@ -35,11 +35,17 @@ struct vfs {
 	uint64_t last_fh;
 	struct list ops_list;  /* struct op.entry */
 	struct list readers;   /* struct file.in_readers: who reads ahead, the latest first */
+	struct {
+		bool asking;
+		struct list waiters; /* struct op.wait */
+		struct be_ids users, groups; /* asked for, or to be */
+	} ids; /* ids.c */
 	struct list room_waiters; /* struct op.wait: writers that wait for the budget */
 	int64_t server_skew_s; /* the server's clock minus ours, as far as learned */
 	struct be_statvfs statvfs;
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;
+	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
 
 	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
@@ -89,7 +95,9 @@ struct op {
 	enum op_kind kind;
 	int64_t since_ms;
 	uid_t uid; /* of the caller */
+	gid_t gid;
 	bool plus; /* readdir with attributes */
+	bool looked_at_link; /* follow_symlinks: what a link leads to is not there */
 	int flags; /* open(2), or rename flags */
 	unsigned set; /* enum vfs_set */
 	struct node *node;   /* referenced: the subject, or the parent of `path`'s last name */
@@ -108,6 +116,14 @@ struct op {
 	struct be_attr got;
 	unsigned pending; /* answers still to come */
 	int err;	  /* first failure, negative errno */
+
+	uint32_t made_mode; /* what was asked of a new file or directory */
+	void (*made)(struct op *op, const struct be_attr *a); /* when it has it, see made.c */
+	struct be_file *made_file; /* of a create, meanwhile */
+
+	void (*resume)(struct op *op); /* when what it waits for has come */
+	struct node *shown;	       /* referenced: the answer that waits for its owner's name */
+	int64_t shown_expires_ms;
 };
 
 /* Return: NULL after having answered ENOMEM. */

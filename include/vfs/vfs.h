@@ -81,9 +81,14 @@ struct vfs_replies {
 	void (*dir_end)(struct vfs_req *req);
 };
 
-enum vfs_idmap {
-	VFS_IDMAP_NONE,
-	VFS_IDMAP_USER, /* the login's ids are the mounting user's and the other way round */
+struct idmap;
+
+/* How symbolic links are shown. */
+enum vfs_links {
+	VFS_LINKS_RAW,	     /* as they are */
+	VFS_LINKS_CONTAIN,   /* those that leave the mount are refused */
+	VFS_LINKS_TRANSFORM, /* absolute ones that lead into the mount are made relative */
+	VFS_LINKS_TRANSFORM_CONTAIN, /* first the one, then the other */
 };
 
 struct vfs_config {
@@ -95,12 +100,19 @@ struct vfs_config {
 	bool default_permissions; /* the kernel checks modes */
 	bool readonly;
 
-	enum vfs_idmap idmap;
-	uid_t remote_uid; /* VFS_IDMAP_USER: the login's ids on the server */
-	gid_t remote_gid;
+	struct idmap *idmap; /* the caller's; outlives vfs. NULL: numbers stay as they are */
 	int64_t uid; /* shown for every file; -1: as on the server */
 	int64_t gid;
-	int64_t umask; /* bits taken from every shown mode; -1: none */
+	mode_t file_mask; /* bits taken from the mode of what is no directory */
+	mode_t dir_mask;  /* of directories */
+	enum vfs_links links;
+
+	/*
+	 * What is created belongs to who asks, although the login (root) is somebody else; and has
+	 * the mode that was asked for, whatever umask the server has.
+	 */
+	bool create_as_caller;
+	bool create_mode_exact;
 
 	bool dir_cache;		      /* attribute, listing and negative caches */
 	bool direct_io;		      /* no kernel page cache */

@@ -19,6 +19,7 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	info->caps.statvfs = fxp_ext_has(c->exts, EXT_STATVFS);
 	info->caps.lsetstat = fxp_ext_has(c->exts, EXT_LSETSTAT);
 	info->caps.copy = fxp_ext_has(c->exts, EXT_COPY_DATA);
+	info->caps.id_names = fxp_ext_has(c->exts, EXT_USERS_GROUPS);
 	info->read_len_max = c->read_len_max;
 	info->write_len_max = c->write_len_max;
 	/* While the window grows a stream must ask for more than it gets, or it never will. */
@@ -62,6 +63,7 @@ static const struct be_ops backend_ops = {
     .remove = fxp_remove,
     .rename = fxp_rename,
     .statvfs = fxp_statvfs,
+    .id_names = fxp_id_names,
     .list = fxp_list,
     .list_cancel = fxp_list_cancel,
     .list_pause = fxp_list_pause,

@@ -195,6 +195,7 @@ static const struct {
     [FXR_GET_ATTR] = {FXP_ATTRS},
     [FXR_GET_STATVFS] = {FXP_EXTENDED_REPLY},
     [FXR_GET_LIMITS] = {FXP_EXTENDED_REPLY},
+    [FXR_GET_ID_NAMES] = {FXP_EXTENDED_REPLY},
 };
 
 int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, struct fxp_in *in,
@@ -236,6 +237,11 @@ int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, st
 		break;
 	case FXR_GET_LIMITS:
 		fxp_get_limits(in, &answer->limits);
+		break;
+	case FXR_GET_ID_NAMES:
+		answer->users.bytes = fxp_get_str(in, "usernames", SIZE_MAX, &answer->users.len);
+		answer->groups.bytes = fxp_get_str(in, "groupnames", SIZE_MAX, &answer->groups.len);
+		fxp_get_end(in);
 		break;
 	}
 	if (fxp_in_failed(in)) {

@@ -10,7 +10,7 @@
 
 /*
  * fields: p path, P path2, h handle, H handle2, q off, Q off2, L len (64 bit), l len (32 bit),
- * f pflags, a attributes, d len (32 bit) and then the body, which travels apart.
+ * f pflags, u users, g groups, a attributes, d len (32 bit) and then the body, which travels apart.
  */
 const struct fxr_row fxr_table[FXR_KIND_COUNT] = {
     [FXR_OPEN] = {"OPEN", FXP_OPEN, EXT_NONE, "pfa", FXR_GET_HANDLE, LANE_BULK, FXR_CHANGE,
@@ -62,6 +62,8 @@ const struct fxr_row fxr_table[FXR_KIND_COUNT] = {
                          FXR_FREE, FXR_DROP},
     [FXR_COPY_DATA] = {"copy-data", FXP_EXTENDED, EXT_COPY_DATA, "hqLHQ", FXR_GET_STATUS, LANE_COPY,
                        FXR_ALL, FXR_RESEND},
+    [FXR_USERS_GROUPS] = {"users-groups-by-id", FXP_EXTENDED, EXT_USERS_GROUPS, "ug",
+                          FXR_GET_ID_NAMES, LANE_META, FXR_FREE, FXR_RESEND},
 };
 
 /* Bytes that any request needs besides its strings: length, type, id, numbers, string lengths. */
@@ -73,9 +75,19 @@ static size_t encoded_len_max(const struct fxr_row *row, const struct fxr_args *
 
 	len += args->path ? strlen(args->path) : 0;
 	len += args->path2 ? strlen(args->path2) : 0;
+	len += args->users ? args->users->count * sizeof(uint32_t) : 0;
+	len += args->groups ? args->groups->count * sizeof(uint32_t) : 0;
 	len += args->handle ? args->handle->len : 0;
 	len += args->handle2 ? args->handle2->len : 0;
 	return len;
+}
+
+/* A string that holds numbers. Spec: PROTOCOL 4.12. */
+static void put_ids(struct fxp_out *out, const struct be_ids *ids)
+{
+	fxp_put_u32(out, (uint32_t)(ids->count * sizeof(uint32_t)));
+	for (size_t i = 0; i < ids->count; i++)
+		fxp_put_u32(out, ids->ids[i]);
 }
 
 static void encode_field(struct fxp_out *out, char field, const struct fxr_args *args)
@@ -108,6 +120,12 @@ static void encode_field(struct fxp_out *out, char field, const struct fxr_args 
 		break;
 	case 'f':
 		fxp_put_u32(out, args->pflags);
+		break;
+	case 'u':
+		put_ids(out, args->users);
+		break;
+	case 'g':
+		put_ids(out, args->groups);
 		break;
 	case 'a':
 		fxp_put_attr(out, &args->attr);

@@ -20,7 +20,7 @@ struct setattr_op {
 	struct fxp_order_op order;
 	struct fxp_backend *fb;
 	struct be_file *file; /* NULL: by path */
-	bool link;
+	enum be_target target;
 	struct fxp_node *node; /* of the file, also when it is changed by its path; may be NULL */
 	uint32_t step;         /* the bit being changed; 0: none */
 	unsigned try_count;
@@ -87,7 +87,7 @@ static bool is_link(const struct setattr_op *op)
 /* Some servers cannot change a mode without following, though the file is no link. */
 static bool try_plain(const struct setattr_op *op)
 {
-	return !op->file && !op->link && !op->plain && op->attr_ok && !is_link(op) &&
+	return !op->file && op->target == BE_THE_FILE && !op->plain && op->attr_ok && !is_link(op) &&
 	       op->step != BE_ATTR_SIZE && fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) &&
 	       (op->status.st.code == BE_FAILURE || op->status.st.code == BE_UNSUPPORTED);
 }
@@ -153,6 +153,11 @@ static bool send_pair(struct setattr_op *op, enum fxr_kind change, enum fxr_kind
 	return true;
 }
 
+static enum fxr_kind look_kind(const struct setattr_op *op)
+{
+	return op->target == BE_FOLLOWED ? FXR_STAT : FXR_LSTAT;
+}
+
 static void size_closed(void *arg, const struct fxr_answer *answer)
 {
 	(void)answer;
@@ -174,7 +179,7 @@ static void size_opened(void *arg, const struct fxr_answer *answer)
 			op->pending++;
 	} else if (answer->status.st.code != BE_NO_SUCH_FILE && !answer->lost) {
 		/* A server that lets nobody open it may still let its size be set. */
-		if (send_pair(op, FXR_SETSTAT, FXR_LSTAT, NULL))
+		if (send_pair(op, FXR_SETSTAT, look_kind(op), NULL))
 			return;
 	}
 	if (op->pending == 0) {
@@ -201,10 +206,12 @@ static bool setattr_step(struct setattr_op *op)
 		return fxp_client_submit(&op->fb->client, FXR_OPEN, 0, &args, size_opened, op) !=
 		       NULL;
 	}
-	if (!op->link)
+	if (op->target == BE_FOLLOWED)
+		plain = true;
+	else if (op->target == BE_THE_FILE)
 		plain = plain || !fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) ||
 		        (op->step == BE_ATTR_MODE && op->fb->chmod_plain);
-	return send_pair(op, plain ? FXR_SETSTAT : FXR_LSETSTAT, FXR_LSTAT, NULL);
+	return send_pair(op, plain ? FXR_SETSTAT : FXR_LSETSTAT, look_kind(op), NULL);
 }
 
 static bool setattr_begin(struct setattr_op *op)
@@ -253,8 +260,8 @@ static bool one_step(uint32_t valid)
 	return (valid & (valid - 1)) == 0;
 }
 
-int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
-                be_attr_fn *done, void *arg)
+int fxp_setattr(struct backend *b, const char *path, enum be_target target,
+                const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	struct fxp_backend *fb = fxp_backend_of(b);
 	struct setattr_op *op = setattr_create(fb, path, want, done, arg);
@@ -262,12 +269,12 @@ int fxp_setattr(struct backend *b, const char *path, bool link, const struct be_
 
 	if (!op)
 		return -ENOMEM;
-	op->link = link;
+	op->target = target;
 	alone = one_step(op->todo) && op->todo != BE_ATTR_SIZE &&
-	        (link || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) || op->todo != BE_ATTR_MODE);
+	        (target != BE_THE_FILE || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) || op->todo != BE_ATTR_MODE);
 	if (!op->todo) {
 		free(op);
-		return fxp_stat(b, path, false, done, arg);
+		return fxp_stat(b, path, target == BE_FOLLOWED, done, arg);
 	}
 	op->order.path = op->path;
 	op->order.stream = alone ? fb->client.meta : NULL;

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "vfs/idmap.h"
+
 /* Lifetimes grow with age as in NFS: a tenth of the time since the last change, within these. */
 #define FILE_LIFE_MIN_MS     3000
 #define FILE_LIFE_MAX_MS     60000
@@ -49,36 +51,28 @@ void attr_expire(struct node *n)
 	n->attr_expires_ms = 0;
 }
 
-static uint32_t uid_to_host(const struct vfs *v, uint32_t uid)
+static uint32_t to_host(const struct vfs *v, enum idmap_side side, int64_t fixed, uint32_t id)
 {
-	if (v->cfg.uid >= 0)
-		return (uint32_t)v->cfg.uid;
-	if (v->cfg.idmap == VFS_IDMAP_USER && uid == v->cfg.remote_uid)
-		return v->cfg.mount_uid;
-	return uid;
+	uint32_t local;
+
+	if (fixed >= 0)
+		return (uint32_t)fixed;
+	if (!v->cfg.idmap)
+		return id;
+	idmap_to_local(v->cfg.idmap, side, id, &local);
+	return local;
 }
 
-static uint32_t gid_to_host(const struct vfs *v, uint32_t gid)
+int attr_uid_to_server(const struct vfs *v, uint32_t uid, uint32_t *remote)
 {
-	if (v->cfg.gid >= 0)
-		return (uint32_t)v->cfg.gid;
-	if (v->cfg.idmap == VFS_IDMAP_USER && gid == v->cfg.remote_gid)
-		return v->cfg.mount_gid;
-	return gid;
+	*remote = uid;
+	return v->cfg.idmap ? idmap_to_server(v->cfg.idmap, IDMAP_USERS, uid, remote) : 0;
 }
 
-uint32_t attr_uid_to_server(const struct vfs *v, uint32_t uid)
+int attr_gid_to_server(const struct vfs *v, uint32_t gid, uint32_t *remote)
 {
-	if (v->cfg.idmap == VFS_IDMAP_USER && uid == v->cfg.mount_uid)
-		return v->cfg.remote_uid;
-	return uid;
-}
-
-uint32_t attr_gid_to_server(const struct vfs *v, uint32_t gid)
-{
-	if (v->cfg.idmap == VFS_IDMAP_USER && gid == v->cfg.mount_gid)
-		return v->cfg.remote_gid;
-	return gid;
+	*remote = gid;
+	return v->cfg.idmap ? idmap_to_server(v->cfg.idmap, IDMAP_GROUPS, gid, remote) : 0;
 }
 
 void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, uint32_t nlink,
@@ -87,11 +81,10 @@ void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, ui
 	memset(st, 0, sizeof(*st));
 	st->st_ino = ino;
 	st->st_mode = a->valid & BE_ATTR_MODE ? a->mode : DEFAULT_FILE_MODE;
-	if (v->cfg.umask >= 0)
-		st->st_mode &= ~(mode_t)(v->cfg.umask & 0777);
+	st->st_mode &= ~(S_ISDIR(st->st_mode) ? v->cfg.dir_mask : v->cfg.file_mask);
 	st->st_nlink = nlink ? nlink : 1;
-	st->st_uid = uid_to_host(v, a->uid);
-	st->st_gid = gid_to_host(v, a->gid);
+	st->st_uid = to_host(v, IDMAP_USERS, v->cfg.uid, a->uid);
+	st->st_gid = to_host(v, IDMAP_GROUPS, v->cfg.gid, a->gid);
 	st->st_size = (off_t)a->size;
 	st->st_blksize = 4096;
 	st->st_blocks = (blkcnt_t)((a->size + 511) / 512);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
+#include "vfs/ids.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 
@@ -127,7 +128,7 @@ static struct node *node_of_entry(struct vfs *v, struct node *parent, const stru
 		*expires_ms = d->expires_ms;
 		return node_ref(n); /* what we know is at least as new */
 	}
-	if (!e->attr_known || !(e->attr.valid & BE_ATTR_MODE) ||
+	if (!e->attr_known || !(e->attr.valid & BE_ATTR_MODE) || ids_check(v, &e->attr) != 0 ||
 	    (v->cfg.follow_symlinks && attr_is_link(&e->attr)))
 		return NULL;
 	*expires_ms = l->asked_ms + attr_lifetime(v, &e->attr);
@@ -196,8 +197,21 @@ static void answer_readdir(struct op *op)
 	v->replies->dir_end(req);
 }
 
-/* Hands out entries from op->off on. Return: how many. */
-static size_t add_entries(struct op *op, struct dir *d)
+/* Can the owner of the entry be shown? If not, asks for the owners of all that are there. */
+static bool owner_is_known(struct op *op, const struct listing *l, const struct entry *e)
+{
+	if (!op->plus || !e->attr_known || ids_check(op->v, &e->attr) != -EAGAIN)
+		return true;
+	for (size_t i = 0; i < l->count; i++)
+		ids_want(op->v, &l->entries[i]->attr);
+	return false;
+}
+
+/*
+ * Hands out entries from op->off on. Return: how many; *owner_unknown when it ended at one whose
+ * owner has to be asked for first.
+ */
+static size_t add_entries(struct op *op, struct dir *d, bool *owner_unknown)
 {
 	struct listing *l = d->listing;
 	size_t added = 0;
@@ -212,7 +226,8 @@ static size_t add_entries(struct op *op, struct dir *d)
 		const struct entry *e = l->entries[op->off - DOT_COUNT - l->first];
 
 		if (!e->removed) {
-			if (!add_entry(op, d, e, (off_t)op->off + 1))
+			*owner_unknown = !owner_is_known(op, l, e);
+			if (*owner_unknown || !add_entry(op, d, e, (off_t)op->off + 1))
 				break;
 			added++;
 		}
@@ -227,17 +242,20 @@ static void readdir_continue(struct op *op)
 	struct dir *d = dir_find(v, op->fh);
 	struct listing *l;
 	size_t added, pos;
+	bool owner_unknown = false;
 
 	if (!op->req || !d) {
 		op_fail(op, -EBADF);
 		return;
 	}
 	l = d->listing;
-	added = add_entries(op, d);
+	added = add_entries(op, d, &owner_unknown);
 	pos = op->off > DOT_COUNT ? op->off - DOT_COUNT : 0;
 	stream_on(l, pos < l->first + l->count ? pos : l->first + l->count);
 	d->read = d->read || added;
-	if (added || (l->complete && !l->err))
+	if (!added && owner_unknown)
+		ids_wait(op, readdir_continue);
+	else if (added || (l->complete && !l->err))
 		answer_readdir(op);
 	else if (l->err)
 		op_fail(op, l->err);

@@ -10,6 +10,7 @@
 
 #include "vfs/attr.h"
 #include "vfs/file.h"
+#include "vfs/ids.h"
 #include "vfs/internal.h"
 
 void entry_parent_changed(struct node *parent)
@@ -82,13 +83,46 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 	return n;
 }
 
+/*
+ * Can the owner of `n` be shown? Return: false after having failed the operation, or having put it
+ * to wait until it can.
+ */
+static bool owner_is_known(struct op *op, struct node *n, ids_resume_fn *resume)
+{
+	int err = op->req && n != op->v->root ? ids_check(op->v, &n->attr) : 0;
+
+	if (err == 0)
+		return true;
+	if (err == -EAGAIN) {
+		op->shown = node_ref(n);
+		ids_want(op->v, &n->attr);
+		ids_wait(op, resume);
+	} else {
+		op_fail(op, err);
+	}
+	return false;
+}
+
+static void resume_entry(struct op *op)
+{
+	struct node *n = op->shown;
+	struct vfs *v = op->v;
+
+	op->shown = NULL;
+	op_answer_entry(op, n, op->shown_expires_ms);
+	node_unref(v, n);
+}
+
 void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
 {
 	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
-	uint64_t nodeid = n->nodeid;
-	struct vfs_entry e = {.nodeid = nodeid};
+	struct vfs_req *req;
+	struct vfs_entry e = {.nodeid = n->nodeid};
 
+	op->shown_expires_ms = expires_ms;
+	if (!owner_is_known(op, n, resume_entry))
+		return;
+	req = op_take_req(op);
 	if (!req) {
 		op_free(op);
 		return;
@@ -104,13 +138,26 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
 		node_forget(v, n, 1);
 }
 
+static void resume_attr(struct op *op)
+{
+	struct node *n = op->shown;
+	struct vfs *v = op->v;
+
+	op->shown = NULL;
+	op_answer_attr(op, n);
+	node_unref(v, n);
+}
+
 void op_answer_attr(struct op *op, struct node *n)
 {
 	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
 	int64_t timeout_ms = attr_kernel_attr_timeout(v, n);
+	struct vfs_req *req;
 	struct stat st;
 
+	if (!owner_is_known(op, n, resume_attr))
+		return;
+	req = op_take_req(op);
 	attr_node_stat(v, n, &st);
 	if (n->dirty)
 		n->mtime_shown = true;

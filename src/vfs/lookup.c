@@ -9,6 +9,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/links.h"
 #include "vfs/listing.h"
 
 /* df in a loop, or a tool that asks before every file: the same answer for this long. */
@@ -54,12 +55,27 @@ static void absent(struct op *op)
 	answer_absent(op, expires_ms);
 }
 
+static void looked_up(void *arg, const struct be_status *st, const struct be_attr *a);
+
+/* follow_symlinks: what a link leads to is not there, but the link is: shown as the link it is. */
+static bool look_at_link(struct op *op)
+{
+	struct vfs *v = op->v;
+
+	if (!v->cfg.follow_symlinks || op->looked_at_link)
+		return false;
+	op->looked_at_link = true;
+	return v->ops->stat(v->be, op->path, false, looked_up, op) == 0;
+}
+
 static void looked_up(void *arg, const struct be_status *st, const struct be_attr *a)
 {
 	struct op *op = arg;
 
 	if (st->code == BE_OK && a)
 		op_enter(op, a);
+	else if (st->code == BE_NO_SUCH_FILE && look_at_link(op))
+		return;
 	else if (st->code == BE_NO_SUCH_FILE)
 		absent(op);
 	else
@@ -192,18 +208,47 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 	}
 	if (!op_on_node(op, n))
 		return;
-	err = v->ops->stat(v->be, op->path, v->cfg.follow_symlinks || n == v->root, got_attr, op);
+	err = v->ops->stat(v->be, op->path,
+			   n == v->root || (v->cfg.follow_symlinks && !attr_is_link(&n->attr)),
+			   got_attr, op);
 	op_failed_start(op, err);
+}
+
+/* How many directories `path` is below the root: 0 for what stands in it. */
+static size_t depth_of(const struct vfs *v, const char *path)
+{
+	size_t root_len = strlen(v->root_path), depth = 0;
+
+	for (const char *c = path + (root_len > 1 ? root_len : 0); *c; c++)
+		depth += *c == '/';
+	return depth ? depth - 1 : 0;
 }
 
 static void answer_target(struct op *op, const char *target)
 {
 	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
+	enum vfs_links links = v->cfg.links;
+	size_t depth = depth_of(v, op->path);
+	char *relative = NULL;
+	int err = 0;
+	struct vfs_req *req;
 
-	if (req)
-		v->replies->readlink(req, target);
-	op_free(op);
+	if (links == VFS_LINKS_TRANSFORM || links == VFS_LINKS_TRANSFORM_CONTAIN)
+		relative = links_relative(v->root_path, depth, target, &err);
+	if (relative)
+		target = relative;
+	if ((links == VFS_LINKS_CONTAIN || links == VFS_LINKS_TRANSFORM_CONTAIN) &&
+	    !links_contained(depth, target))
+		err = -EPERM;
+	if (err) {
+		op_fail(op, err);
+	} else {
+		req = op_take_req(op);
+		if (req)
+			v->replies->readlink(req, target);
+		op_free(op);
+	}
+	free(relative);
 }
 
 static void got_target(void *arg, const struct be_status *st, const char *target, size_t len)

@@ -13,6 +13,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/made.h"
 
 /* What was known of a name ends: a file that was there has lost it. */
 static void name_gone(struct vfs *v, struct node *parent, const char *bytes)
@@ -49,6 +50,12 @@ static void made_shown(void *arg, const struct be_status *st, const struct be_at
 		op_enter(op, a);
 }
 
+static void made_right(struct op *op, const struct be_attr *a)
+{
+	made(op, a);
+	op_enter(op, a);
+}
+
 static void made_entry(void *arg, const struct be_status *st, const struct be_attr *a)
 {
 	struct op *op = arg;
@@ -58,11 +65,13 @@ static void made_entry(void *arg, const struct be_status *st, const struct be_at
 		op_fail_status(op, st);
 		return;
 	}
-	made(op, a);
-	if (a)
-		op_enter(op, a);
-	else
-		op_failed_start(op, v->ops->stat(v->be, op->path, false, made_shown, op));
+	if (a) {
+		if (!made_adjust(op, NULL, a, made_right))
+			made_right(op, a);
+		return;
+	}
+	made(op, NULL);
+	op_failed_start(op, v->ops->stat(v->be, op->path, false, made_shown, op));
 }
 
 void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name, mode_t mode)
@@ -70,8 +79,8 @@ void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	struct op *op = op_create(v, req, OP_MKDIR);
 
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op,
-				v->ops->mkdir(v->be, op->path, mode & 07777, made_entry, op));
+		op_failed_start(op, v->ops->mkdir(v->be, op->path, made_mode(op, mode), made_entry,
+						  op));
 }
 
 void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_t parent,
@@ -104,7 +113,7 @@ void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	op = op_create(v, req, OP_MKNOD);
 	if (op && op_on_name(op, node_find(v, parent), name))
 		op_failed_start(op, v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
-						 mode & 07777, 0, 0, NULL, NULL, made_file, op));
+						 made_mode(op, mode), 0, 0, NULL, NULL, made_file, op));
 }
 
 static void linked(void *arg, const struct be_status *st, const struct be_attr *a)

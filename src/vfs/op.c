@@ -33,6 +33,7 @@ struct op *op_create(struct vfs *v, struct vfs_req *req, enum op_kind kind)
 	op->req = req;
 	op->kind = kind;
 	op->uid = req->uid;
+	op->gid = req->gid;
 	op->since_ms = v->clock->now_ms;
 	list_init(&op->wait);
 	list_push_back(&v->ops_list, &op->entry);
@@ -49,6 +50,7 @@ void op_free(struct op *op)
 	node_unref(v, op->node);
 	node_unref(v, op->node2);
 	node_unref(v, op->known);
+	node_unref(v, op->shown);
 	if (op->file)
 		file_unref(op->file);
 	free(op->path);

@@ -16,6 +16,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/made.h"
 
 #define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
 
@@ -257,23 +258,15 @@ static void answer_create(struct op *op, struct node *n, struct be_file *be,
 	}
 }
 
-static void created(void *arg, const struct be_status *st, struct be_file *be,
-		    const struct be_attr *a)
+static void created_right(struct op *op, const struct be_attr *a)
 {
-	struct op *op = arg;
 	struct vfs *v = op->v;
+	struct be_file *be = op->made_file;
 	struct node *parent = op->node, *n;
 	const char *name = op_name(op);
 	int64_t expires_ms;
 	struct name *d;
 
-	if (st->code != BE_OK || !a) {
-		if (st->code == BE_OK)
-			v->ops->close(v->be, be);
-		op_fail_status(op, st->code != BE_OK ?
-				   st : &(struct be_status){.code = BE_FAILURE, .text = ""});
-		return;
-	}
 	entry_parent_changed(parent);
 	expires_ms = v->clock->now_ms + attr_lifetime(v, a);
 	d = name_find(v, parent, name);
@@ -296,6 +289,24 @@ static void created(void *arg, const struct be_status *st, struct be_file *be,
 	node_unref(v, n);
 }
 
+static void created(void *arg, const struct be_status *st, struct be_file *be,
+		    const struct be_attr *a)
+{
+	struct op *op = arg;
+	struct vfs *v = op->v;
+
+	if (st->code != BE_OK || !a) {
+		if (st->code == BE_OK)
+			v->ops->close(v->be, be);
+		op_fail_status(op, st->code != BE_OK ?
+				   st : &(struct be_status){.code = BE_FAILURE, .text = ""});
+		return;
+	}
+	op->made_file = be;
+	if (!made_adjust(op, be, a, created_right))
+		created_right(op, a);
+}
+
 void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
 		     mode_t mode, int flags)
 {
@@ -305,7 +316,7 @@ void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const 
 	if (!op || !op_on_name(op, node_find(v, parent), name))
 		return;
 	op->flags = flags | O_CREAT;
-	err = v->ops->open(v->be, op->path, backend_flags(op->flags), mode & 07777, 0, 0,
+	err = v->ops->open(v->be, op->path, backend_flags(op->flags), made_mode(op, mode), 0, 0,
 			   file_where, NULL, created, op);
 	op_failed_start(op, err);
 }

@@ -44,11 +44,13 @@ static void add_other_half(struct op *op)
 	}
 }
 
-static void set_want(struct op *op, const struct stat *st, unsigned set)
+/* Return: 0, or what the program gets instead. */
+static int set_want(struct op *op, const struct stat *st, unsigned set)
 {
 	struct vfs *v = op->v;
 	struct be_attr *want = &op->want;
 	uint32_t now = wire_time(attr_server_now(v));
+	int err = 0;
 
 	if (set & VFS_SET_ATIME_NOW)
 		set |= VFS_SET_ATIME;
@@ -61,8 +63,10 @@ static void set_want(struct op *op, const struct stat *st, unsigned set)
 	}
 	if (set & (VFS_SET_UID | VFS_SET_GID)) {
 		want->valid |= BE_ATTR_OWNER;
-		want->uid = attr_uid_to_server(v, st->st_uid);
-		want->gid = attr_gid_to_server(v, st->st_gid);
+		if (set & VFS_SET_UID)
+			err = attr_uid_to_server(v, st->st_uid, &want->uid);
+		if (err == 0 && (set & VFS_SET_GID))
+			err = attr_gid_to_server(v, st->st_gid, &want->gid);
 	}
 	if (set & VFS_SET_SIZE) {
 		want->valid |= BE_ATTR_SIZE;
@@ -73,6 +77,7 @@ static void set_want(struct op *op, const struct stat *st, unsigned set)
 		want->atime = set & VFS_SET_ATIME_NOW ? now : wire_time(st->st_atim.tv_sec);
 		want->mtime = set & VFS_SET_MTIME_NOW ? now : wire_time(st->st_mtim.tv_sec);
 	}
+	return err;
 }
 
 /* What the change means for a node whose data the server has not all acknowledged. */
@@ -132,6 +137,13 @@ static struct file *file_for_change(struct vfs *v, struct node *n, uint64_t fh, 
 	return f;
 }
 
+static enum be_target node_target(const struct vfs *v, const struct node *n)
+{
+	if (attr_is_link(&n->attr))
+		return BE_THE_LINK;
+	return v->cfg.follow_symlinks ? BE_FOLLOWED : BE_THE_FILE;
+}
+
 static void send_change(struct op *op)
 {
 	struct vfs *v = op->v;
@@ -149,8 +161,7 @@ static void send_change(struct op *op)
 		file_send_node(n);
 		err = v->ops->fsetattr(v->be, f->be, &op->want, changed, op);
 	} else {
-		err = v->ops->setattr(v->be, op->path, attr_is_link(&n->attr), &op->want, changed,
-				      op);
+		err = v->ops->setattr(v->be, op->path, node_target(v, n), &op->want, changed, op);
 	}
 	op_failed_start(op, err);
 }
@@ -184,7 +195,8 @@ void vfs_setattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 	op->change_count = n->change_count;
 	op->fh = fh;
 	op->path = node_path(v, n, NULL, &err); /* NULL where only a descriptor is left */
-	set_want(op, st, set);
+	if (op_failed_start(op, set_want(op, st, set)))
+		return;
 	if (!op->want.valid) {
 		op_answer_attr(op, n);
 		return;
@@ -195,7 +207,9 @@ void vfs_setattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 		if (f)
 			err = v->ops->fstat(v->be, f->be, got_other_half, op);
 		else if (op->path)
-			err = v->ops->stat(v->be, op->path, false, got_other_half, op);
+			err = v->ops->stat(v->be, op->path,
+					   v->cfg.follow_symlinks && !attr_is_link(&n->attr),
+					   got_other_half, op);
 		op_failed_start(op, err);
 		return;
 	}

@@ -33,6 +33,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	list_init(&v->ops_list);
 	list_init(&v->readers);
 	list_init(&v->room_waiters);
+	list_init(&v->ids.waiters);
 	list_init(&v->negatives);
 	timer_init(&v->interrupt_timer, look_for_interrupted, v);
 	timer_init(&v->soft_timer, look_for_overdue, v);

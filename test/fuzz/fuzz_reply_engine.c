@@ -204,6 +204,13 @@ static void end_statvfs(void *arg, const struct be_status *st, const struct be_s
 	end_status(arg, st);
 }
 
+static void end_id_names(void *arg, const struct be_status *st, const char *const *users,
+                         const char *const *groups)
+{
+	FUZZ_ASSERT(st->code != BE_OK || (strlen(users[1]) < 256 && strlen(groups[0]) < 256));
+	end_status(arg, st);
+}
+
 static void end_list(void *arg, const struct be_status *st)
 {
 	w.list = NULL;
@@ -233,7 +240,7 @@ static void begin_one(uint8_t what, unsigned *count)
 	struct data *d;
 	int err = -1;
 
-	switch ((what >> 2) % 16) {
+	switch ((what >> 2) % 17) {
 	case 0:
 		err = o->stat(b, "/a", what & 1, end_attr, count);
 		break;
@@ -291,6 +298,10 @@ static void begin_one(uint8_t what, unsigned *count)
 	case 15:
 		if (w.files[0] && w.files[1])
 			err = o->copy(b, w.files[0], 0, w.files[1], 0, 10, end_status, count);
+		break;
+	case 16:
+		err = o->id_names(b, &(struct be_ids){{1, 2}, 2}, &(struct be_ids){{3}, 1},
+		                  end_id_names, count);
 		break;
 	}
 	w.begun += err == 0;

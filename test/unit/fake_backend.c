@@ -50,13 +50,13 @@ static int f_stat(struct backend *b, const char *path, bool follow, be_attr_fn *
 	return 0;
 }
 
-static int f_setattr(struct backend *b, const char *path, bool link, const struct be_attr *want,
-		     be_attr_fn *done, void *arg)
+static int f_setattr(struct backend *b, const char *path, enum be_target target,
+		     const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	struct call *c = call_new("setattr", path, arg);
 
 	c->want = *want;
-	c->flags = link;
+	c->flags = target;
 	c->attr_fn = done;
 	return 0;
 }
@@ -121,6 +121,17 @@ static int f_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, v
 	return 0;
 }
 
+static int f_id_names(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
+		      be_id_names_fn *done, void *arg)
+{
+	struct call *c = call_new("id_names", NULL, arg);
+
+	c->users = *users;
+	c->groups = *groups;
+	c->id_names_fn = done;
+	return 0;
+}
+
 static int f_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
 		  void *arg, struct be_list **out)
 {
@@ -151,6 +162,7 @@ static int f_open(struct backend *b, const char *path, uint32_t flags, uint32_t 
 
 	c->flags = flags;
 	c->len = ahead_len;
+	c->want.mode = mode;
 	c->open_fn = done;
 	return 0;
 }
@@ -237,7 +249,7 @@ static const struct be_ops fake_ops = {
     .info = f_info,	    .stat = f_stat,	      .setattr = f_setattr,
     .readlink = f_readlink, .symlink = f_symlink,     .link = f_link,
     .mkdir = f_mkdir,	    .rmdir = f_rmdir,	      .remove = f_remove,
-    .rename = f_rename,	    .statvfs = f_statvfs,     .list = f_list,
+    .rename = f_rename,	    .statvfs = f_statvfs,     .id_names = f_id_names, .list = f_list,
     .list_cancel = f_list_cancel, .list_pause = f_list_pause, .open = f_open,
     .file_node = f_file_node, .fstat = f_fstat,	      .fsetattr = f_fsetattr,
     .read = f_read,	    .write = f_write,	      .fsync = f_fsync,
@@ -346,7 +358,6 @@ void fake_setup(void (*tweak)(struct vfs_config *cfg))
 	    .root = "/r",
 	    .uid = -1,
 	    .gid = -1,
-	    .umask = -1,
 	    .dir_cache = true,
 	    .hardlink = true,
 	    .file_timeout_ms = -1,
@@ -451,6 +462,22 @@ void fake_status(struct call *c, enum be_code code, const char *text)
 
 	data_unref(call.block); /* first: who waits for room in the budget is woken by the answer */
 	call.status_fn(call.arg, &st);
+}
+
+void fake_target(struct call *c, const char *target)
+{
+	const struct be_status st = {.code = BE_OK, .text = ""};
+	struct call call = take(c);
+
+	call.path_fn(call.arg, &st, target, strlen(target));
+}
+
+void fake_named(struct call *c, const char *const *users, const char *const *groups)
+{
+	const struct be_status st = {.code = users ? BE_OK : BE_FAILURE, .text = ""};
+	struct call call = take(c);
+
+	call.id_names_fn(call.arg, &st, users, groups);
 }
 
 void fake_opened(struct call *c, enum be_code code, const struct be_attr *a)

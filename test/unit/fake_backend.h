@@ -29,6 +29,8 @@ struct call {
 	be_path_fn *path_fn;
 	be_statvfs_fn *statvfs_fn;
 	be_entries_fn *entries_fn;
+	be_id_names_fn *id_names_fn;
+	struct be_ids users, groups;
 };
 
 struct fake {
@@ -84,6 +86,10 @@ void fake_opened(struct call *c, enum be_code code, const struct be_attr *a);
 void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len);
 void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
 		  size_t len);
+void fake_target(struct call *c, const char *target);
+
+/* NULL: the server cannot tell. */
+void fake_named(struct call *c, const char *const *users, const char *const *groups);
 void fake_entries(struct call *c, const struct be_entry *entries, size_t count); /* stays */
 
 /* Attributes of a regular file, of a directory. mtime 1000 is long ago: the clock is at 1000000. */

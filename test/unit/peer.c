@@ -580,6 +580,16 @@ void peer_names(struct peer *p, const struct peer_request *r, const char *const 
 	end(p, r->lane, out);
 }
 
+void peer_id_names(struct peer *p, const struct peer_request *r, const char *users,
+                   size_t users_len, const char *groups, size_t groups_len)
+{
+	struct out *out = begin(FXP_EXTENDED_REPLY, r->id);
+
+	fxp_put_str(&out->o, users, users_len);
+	fxp_put_str(&out->o, groups, groups_len);
+	end(p, r->lane, out);
+}
+
 void peer_cut(struct peer *p, enum link_fail fail)
 {
 	go_down(p, fail);

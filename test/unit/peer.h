@@ -127,6 +127,10 @@ void peer_data(struct peer *p, const struct peer_request *r, const void *bytes, 
 void peer_names(struct peer *p, const struct peer_request *r, const char *const *names,
                 unsigned count);
 
+/* The answer to users-groups-by-id: the two strings as they are. */
+void peer_id_names(struct peer *p, const struct peer_request *r, const char *users,
+                   size_t users_len, const char *groups, size_t groups_len);
+
 /* Any bytes behind the length field. */
 void peer_raw(struct peer *p, uint32_t lane, const void *bytes, size_t len);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What each call of the backend puts on the wire, and what it makes of the replies. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -717,6 +718,35 @@ START_TEST(list_cancelled_inside)
 }
 END_TEST
 
+static void got_id_names(void *arg, const struct be_status *st, const char *const *users,
+                         const char *const *groups)
+{
+	struct got *got = arg;
+
+	got_status(arg, st);
+	if (st->code == BE_OK)
+		snprintf(got->names, sizeof(got->names), "%s %s %s", users[0], users[1], groups[0]);
+}
+
+START_TEST(owners_have_names)
+{
+	/* names come back in the order asked; too few of them are no names at all */
+	const struct be_ids users = {{7, 8}, 2}, groups = {{9}, 1};
+
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->id_names(BE(&p), &users, &groups, got_id_names, &g), 0);
+	peer_id_names(&p, peer_take(&p, FXP_EXTENDED), "\0\0\0\4anna\0\0\0\0", 12, "\0\0\0\1g", 5);
+	peer_run(&p);
+	ck_assert_str_eq(g.names, "anna  g");
+	ck_assert_int_eq(OPS(&p)->id_names(BE(&p), &users, &groups, got_id_names, &g), 0);
+	peer_id_names(&p, peer_take(&p, FXP_EXTENDED), "\0\0\0\4anna", 8, "\0\0\0\1g", 5);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_MALFORMED);
+	peer_finish(&p);
+}
+END_TEST
+
 /* One of each call; with some allocation failing each says -ENOMEM or answers exactly once. */
 static unsigned call_all(struct be_file *f, struct data *d, unsigned *started)
 {
@@ -777,4 +807,4 @@ END_TEST
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
            setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
            write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
-           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, no_memory)
+           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, no_memory)
