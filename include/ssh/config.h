@@ -29,6 +29,7 @@ struct ssh_request {
 	bool password_stdin;	 /* the first line of standard input is the password */
 	bool drop_password;	 /* keep_password=no: a reconnect cannot log in with a password */
 	bool no_prompt;		 /* as BatchMode=yes */
+	unsigned jump_depth;	 /* jump hosts between this one and the server; set by us alone */
 };
 
 /* A growable list of strings, NULL-terminated when not empty. */
@@ -58,7 +59,8 @@ struct ssh_config {
 	char *bind_address;
 	char *bind_interface;
 	char *proxy_command; /* tokens expanded */
-	char *proxy_jump;
+	char *proxy_jump;	 /* as written; NULL also where a hop is reached by its own means */
+	struct ssh_config *jump; /* the host to go through, which may have one too; owned */
 	unsigned connect_timeout_s; /* name, TCP and proxy together; default 30 */
 	unsigned banner_timeout_s;  /* default 15 */
 	unsigned login_timeout_s;   /* prompts included; default 120; 0: none */

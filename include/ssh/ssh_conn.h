@@ -27,11 +27,31 @@ struct ssh_life {
 	int64_t urgent_ms;    /* link_probe(): lost unless heard of by then; 0: none */
 };
 
+/* The way on from a jump host: a channel of its session, and the socket pair that is its end. */
+struct jump {
+	ssh_channel channel; /* NULL: none */
+	int fd;		     /* our end of the pair; the next session has the other; -1: none */
+	uint8_t *down;	     /* received and not yet passed on; address space for a whole window */
+	size_t down_off, down_len;
+	uint8_t *up; /* to be sent */
+	size_t up_off, up_len;
+	uint32_t used_len; /* received since the channel's window was last set */
+	bool drained;	   /* nothing was left in the channel */
+	bool ended;	   /* the next session has been told */
+};
+
+/*
+ * Also each jump host on the way is one, which belongs to the connection through it. Of its `conn`
+ * only first_done counts: `top` has the mailboxes, the thread and the lanes.
+ */
 struct ssh_conn {
 	struct conn conn; /* first */
 	struct ssh_config cfg;
 
 	/* The way there. */
+	struct ssh_conn *top; /* the connection that drives this one; itself unless a jump host */
+	struct ssh_conn *via; /* the jump host that carries it, owned; NULL: none */
+	struct jump jump;     /* of a jump host */
 	struct child proxy;
 	int fd;		/* ours, so that only we decide how the socket is closed; -1: none */
 	int session_fd; /* the duplicate that libssh uses; -1: none */
@@ -62,6 +82,44 @@ static inline struct ssh_conn *ssh_conn_of(struct conn *c)
 	return (struct ssh_conn *)c;
 }
 
+/*
+ * ssh_link.c: everything from the first packet to the end of the login, jump hosts included.
+ * Return: 0 or a negative errno with `err` filled.
+ */
+int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err);
+
+/* Starts to move the session's packets by ssh_event_dopoll(). Return: 0 or -ENOMEM. */
+int ssh_conn_event_start(struct ssh_conn *sc);
+
+/* The one whose socket leaves this machine: the first jump host, or `sc` itself. */
+static inline struct ssh_conn *ssh_conn_root(struct ssh_conn *sc)
+{
+	while (sc->via)
+		sc = sc->via;
+	return sc;
+}
+
+/* --- jump.c: ProxyJump ----------------------------------------------------------------------- */
+
+/*
+ * Logs in to the jump hosts and opens the way on from the last one.
+ * Return: a descriptor for the session of `sc`, or a negative errno with `err` filled.
+ */
+int jump_connect(struct ssh_conn *sc, struct link_error *err);
+
+/*
+ * Moves bytes between the sessions on the way of `sc`, as far as they go without waiting. When one
+ * of them is dead or its channel closed, the session behind it reads the end of its stream.
+ * Return: true when there was anything to move. False and cheap without jump hosts.
+ */
+bool jump_pump(struct ssh_conn *sc);
+
+/* The jump host whose connection is lost, or NULL. */
+struct ssh_conn *jump_broken(struct ssh_conn *sc);
+
+/* Forgets the channel and closes the pair. The session of `hop` is gone or going. */
+void jump_end(struct ssh_conn *hop);
+
 /* --- ssh_session.c: the session up to the end of the key exchange ---------------------------- */
 
 /* Creates the session over sc->fd with all options set. Return: 0 or a negative errno. */
@@ -71,9 +129,12 @@ int ssh_conn_session_create(struct ssh_conn *sc, struct link_error *err);
 int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err);
 
 /*
- * Waits until the session can go on. Return: 1; 0 at the deadline; -ECANCELED; or a negative errno.
+ * Waits until the session can go on, and moves what the jump hosts carry meanwhile. Return: 1; 0 at the deadline; -ECANCELED; or a negative errno.
  */
 int ssh_conn_wait(struct ssh_conn *sc, int64_t deadline_ms);
+
+/* What the session waits for. */
+struct pollfd ssh_conn_pollfd(const struct ssh_conn *sc);
 
 /* libssh's words about the last failure, made one line. */
 const char *ssh_conn_reason(struct ssh_conn *sc);

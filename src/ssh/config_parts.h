@@ -22,6 +22,12 @@ int config_run(const struct ssh_request *req, bool defaults, struct config_lines
 	       struct link_error *err);
 
 /*
+ * Resolves the configuration of the host named last in c->proxy_jump into c->jump; the ones before
+ * it are that host's own jump hosts. Return: 0, -ENOMEM, or -EINVAL with `err` filled.
+ */
+int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link_error *err);
+
+/*
  * Expands ~, ${VAR} and the tokens of ssh_config(5).
  * Return: a string to free; NULL when out of memory or a token or variable is unknown.
  */

@@ -413,8 +413,14 @@ static void transmit(struct ssh_conn *sc)
 
 static int session_lost(struct ssh_conn *sc, struct link_error *err)
 {
-	if (sc->proxy.pid && child_wait(&sc->proxy, 0) != -ETIMEDOUT)
-		ssh_conn_proxy_error(sc, err);
+	struct ssh_conn *root = ssh_conn_root(sc);
+	struct ssh_conn *hop = jump_broken(sc);
+
+	if (root->proxy.pid && child_wait(&root->proxy, 0) != -ETIMEDOUT)
+		ssh_conn_proxy_error(root, err);
+	else if (hop)
+		conn_error(err, LINK_FAIL_NETWORK, "connection to jump host '%s' lost: %s",
+			   hop->cfg.host, ssh_conn_reason(hop));
 	else
 		conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost: %s", sc->cfg.host,
 			   ssh_conn_reason(sc));
@@ -423,34 +429,38 @@ static int session_lost(struct ssh_conn *sc, struct link_error *err)
 
 static void idle(struct ssh_conn *sc, int timeout_ms)
 {
-	bool congested = conn_congested(&sc->conn);
-	struct pollfd fds[3] = {
-	    {.fd = sc->fd, .events = congested ? 0 : POLLIN},
+	struct ssh_conn *root = ssh_conn_root(sc);
+	struct pollfd fds[4] = {
+	    ssh_conn_pollfd(sc),
+	    sc->via ? ssh_conn_pollfd(root) : (struct pollfd){.fd = -1},
 	    {.fd = sc->life.timer_fd, .events = POLLIN},
-	    {.fd = sc->proxy.err_fd, .events = POLLIN},
+	    {.fd = root->proxy.err_fd, .events = POLLIN},
 	};
 
-	if (!congested && (ssh_get_poll_flags(sc->session) & SSH_WRITE_PENDING))
-		fds[0].events |= POLLOUT;
-	if (!conn_idle(&sc->conn, fds, 3, timeout_ms))
+	if (conn_congested(&sc->conn))
+		fds[0].events = fds[1].events = 0;
+	if (!conn_idle(&sc->conn, fds, 4, timeout_ms))
 		return;
-	if (fds[1].revents)
-		ssh_life_tick(sc);
 	if (fds[2].revents)
-		child_read_stderr(&sc->proxy, false);
+		ssh_life_tick(sc);
+	if (fds[3].revents)
+		child_read_stderr(&root->proxy, false);
 }
 
 int ssh_conn_pump(struct conn *c, int timeout_ms, struct link_error *err)
 {
 	struct ssh_conn *sc = ssh_conn_of(c);
-	bool received = receive(sc);
+	bool moved;
 
+	jump_pump(sc);
+	moved = receive(sc);
 	tend_lanes(sc);
 	transmit(sc);
+	moved |= jump_pump(sc);
 	ssh_life_look(sc);
 	if (ssh_conn_is_dead(sc))
 		return session_lost(sc, err);
-	if (!received && !sc->dirty && !c->failed)
+	if (!moved && !sc->dirty && !c->failed)
 		idle(sc, timeout_ms);
 	return 0;
 }

@@ -16,7 +16,6 @@
 
 #include "ssh/dial.h"
 #include "ssh/ssh_conn.h"
-#include "util/buf.h"
 #include "util/log.h"
 
 /* Servers allow ten sessions by default; two are left for the user's other tools. */
@@ -29,52 +28,13 @@
 
 /* --- connecting ---------------------------------------------------------------------------- */
 
-/* ProxyJump as the OpenSSH client does it: another ssh that forwards its standard streams. */
-static char *jump_command(const struct ssh_config *cfg)
-{
-	struct buf b = BUF_INIT;
-	const char *last = strrchr(cfg->proxy_jump, ',');
-	const char *hop = last ? last + 1 : cfg->proxy_jump;
-	const char *port = NULL;
-	int hop_len = (int)strlen(hop);
-
-	if (strncmp(hop, "ssh://", 6) == 0) {
-		hop += 6;
-		hop_len -= 6;
-	}
-	port = strrchr(hop, ':');
-	if (port && strchr(port, ']'))
-		port = NULL;
-	if (port)
-		hop_len = (int)(port - hop);
-	/* Addresses come in brackets ("ssh -G" adds them), which ssh does not take for a host. */
-	const char *at = memrchr(hop, '@', (size_t)hop_len);
-	const char *host = at ? at + 1 : hop;
-	int user_len = (int)(host - hop), host_len = hop_len - user_len;
-
-	if (host_len > 2 && host[0] == '[' && host[host_len - 1] == ']') {
-		host++;
-		host_len -= 2;
-	}
-	buf_add_str(&b, "ssh");
-	if (cfg->config_file)
-		buf_addf(&b, " -F '%s'", cfg->config_file);
-	if (last)
-		buf_addf(&b, " -J '%.*s'", (int)(last - cfg->proxy_jump), cfg->proxy_jump);
-	if (port)
-		buf_addf(&b, " -p '%s'", port + 1);
-	buf_addf(&b, " -W '[%s]:%u' -- '%.*s%.*s'", cfg->hostname, cfg->port, user_len, hop, host_len,
-		 host);
-	return buf_take(&b);
-}
-
 static int connect_proxy(struct ssh_conn *sc, const char *command, struct link_error *err)
 {
 	unsigned flags = CHILD_STDERR;
 	int rc;
 
 	/* Only the first one may ask questions on the terminal. */
-	if (sc->conn.first_done)
+	if (sc->top->conn.first_done)
 		flags |= CHILD_GROUP;
 	rc = child_spawn_shell(&sc->proxy, command, flags);
 	if (rc) {
@@ -100,7 +60,7 @@ static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 	    .keepalive = cfg->tcp_keepalive,
 	    .ip_qos = cfg->ip_qos,
 	};
-	int fd = dial_tcp(&sc->conn, &d, err);
+	int fd = dial_tcp(&sc->top->conn, &d, err);
 
 	if (fd < 0)
 		return fd;
@@ -112,26 +72,43 @@ static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 
 static int reach(struct ssh_conn *sc, struct link_error *err)
 {
-	char *jump;
-	int fd;
-
-	if (sc->cfg.proxy_jump) {
-		if (strpbrk(sc->cfg.proxy_jump, "'\n") || strpbrk(sc->cfg.hostname, "'\n") ||
-		    (sc->cfg.config_file && strpbrk(sc->cfg.config_file, "'\n"))) {
-			conn_error(err, LINK_FAIL_PROXY, "ProxyJump '%s' is not a list of hosts",
-				   sc->cfg.proxy_jump);
-			return -EINVAL;
-		}
-		jump = jump_command(&sc->cfg);
-		if (!jump)
-			return -ENOMEM;
-		fd = connect_proxy(sc, jump, err);
-		free(jump);
-		return fd;
-	}
+	if (sc->via)
+		return jump_connect(sc, err);
 	if (sc->cfg.proxy_command)
 		return connect_proxy(sc, sc->cfg.proxy_command, err);
 	return connect_direct(sc, err);
+}
+
+int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
+{
+	int rc;
+
+	login_store_lock(&sc->store);
+	rc = reach(sc, err);
+	if (rc < 0)
+		return rc;
+	sc->fd = rc;
+	sc->login_deadline_ms =
+	    sc->cfg.login_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.login_timeout_s * 1000 : 0;
+	rc = ssh_conn_session_create(sc, err);
+	if (!rc)
+		rc = ssh_conn_handshake(sc, err);
+	if (!rc)
+		rc = host_key_check(sc, err);
+	if (!rc)
+		rc = login_run(sc, err);
+	if (!rc)
+		log_info(LOG_SSH, "logged in to '%s' as '%s' (%s, %s)", sc->cfg.host, sc->cfg.user,
+			 ssh_get_serverbanner(sc->session), ssh_get_cipher_out(sc->session));
+	return rc;
+}
+
+int ssh_conn_event_start(struct ssh_conn *sc)
+{
+	sc->event = ssh_event_new();
+	if (!sc->event || ssh_event_add_session(sc->event, sc->session) != SSH_OK)
+		return -ENOMEM;
+	return 0;
 }
 
 static void copy_fact(char *to, size_t size, const char *text)
@@ -150,8 +127,6 @@ static void note_facts(struct ssh_conn *sc)
 	copy_fact(f->kex, sizeof(f->kex), ssh_get_kex_algo(sc->session));
 	copy_fact(f->user, sizeof(f->user), sc->cfg.user);
 	pthread_mutex_unlock(&sc->conn.facts_lock);
-	log_info(LOG_SSH, "logged in to '%s' as '%s' (%s, %s)", sc->cfg.host, sc->cfg.user,
-		 sc->conn.facts.server_banner, sc->conn.facts.cipher);
 }
 
 static int run_session(struct ssh_conn *sc)
@@ -160,9 +135,9 @@ static int run_session(struct ssh_conn *sc)
 
 	if (rc)
 		return rc;
-	sc->event = ssh_event_new();
-	if (!sc->event || ssh_event_add_session(sc->event, sc->session) != SSH_OK)
-		return -ENOMEM;
+	rc = ssh_conn_event_start(sc);
+	if (rc)
+		return rc;
 	sc->fed_len = 0;
 	sc->feed_max_len = FEED_START_LEN;
 	sc->dirty = false;
@@ -172,22 +147,8 @@ static int run_session(struct ssh_conn *sc)
 static int ssh_conn_connect(struct conn *c, struct link_error *err)
 {
 	struct ssh_conn *sc = ssh_conn_of(c);
-	int rc;
+	int rc = ssh_conn_establish(sc, err);
 
-	login_store_lock(&sc->store);
-	rc = reach(sc, err);
-	if (rc < 0)
-		return rc;
-	sc->fd = rc;
-	sc->login_deadline_ms =
-	    sc->cfg.login_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.login_timeout_s * 1000 : 0;
-	rc = ssh_conn_session_create(sc, err);
-	if (!rc)
-		rc = ssh_conn_handshake(sc, err);
-	if (!rc)
-		rc = host_key_check(sc, err);
-	if (!rc)
-		rc = login_run(sc, err);
 	if (!rc)
 		rc = run_session(sc);
 	if (!rc)
@@ -202,25 +163,28 @@ static void say_goodbye(struct ssh_conn *sc)
 	int64_t deadline_ms = conn_now_ms() + GOODBYE_MS;
 
 	/* What is on its way out first, as long as the server takes it. */
-	do
+	do {
+		jump_pump(sc);
 		ssh_event_dopoll(sc->event, 10);
-	while ((ssh_get_status(sc->session) & SSH_WRITE_PENDING) && !ssh_conn_is_dead(sc) &&
-	       conn_now_ms() < deadline_ms);
+	} while ((ssh_get_status(sc->session) & SSH_WRITE_PENDING) && !ssh_conn_is_dead(sc) &&
+		 conn_now_ms() < deadline_ms);
 	if (ssh_conn_is_dead(sc))
 		return;
-	dial_set_abort(sc->fd, false);
+	if (!sc->via)
+		dial_set_abort(sc->fd, false);
 	ssh_session_set_disconnect_message(sc->session, "unmounted");
 	ssh_disconnect(sc->session);
+	while (jump_pump(sc) && conn_now_ms() < deadline_ms)
+		;
 #if LIBSSH_VERSION_INT >= SSH_VERSION_INT(0, 10, 0)
 	/* Since then libssh leaves a descriptor that it was given open. */
 	close(sc->session_fd);
 #endif
 }
 
-static void ssh_conn_fence(struct conn *c, bool polite)
+/* Ends a session, then those that carry it. */
+static void session_end(struct ssh_conn *sc, bool polite)
 {
-	struct ssh_conn *sc = ssh_conn_of(c);
-
 	if (sc->session) {
 		if (polite && sc->event)
 			say_goodbye(sc);
@@ -228,7 +192,6 @@ static void ssh_conn_fence(struct conn *c, bool polite)
 			ssh_event_remove_session(sc->event, sc->session);
 			ssh_event_free(sc->event);
 		}
-		ssh_lanes_forget(sc);
 		ssh_free(sc->session);
 	} else if (sc->session_fd >= 0) {
 		close(sc->session_fd);
@@ -236,21 +199,44 @@ static void ssh_conn_fence(struct conn *c, bool polite)
 	sc->session = NULL;
 	sc->event = NULL;
 	sc->session_fd = -1;
-	ssh_life_stop(sc);
-	if (sc->proxy.pid)
-		child_end(&sc->proxy, polite || !c->first_done);
-	else if (sc->fd >= 0)
+	jump_end(sc);
+	if (sc->via) {
+		if (sc->fd >= 0)
+			close(sc->fd);
+		session_end(sc->via, polite);
+	} else if (sc->proxy.pid) {
+		child_end(&sc->proxy, polite || !sc->top->conn.first_done);
+	} else if (sc->fd >= 0) {
 		close(sc->fd); /* the last reference: this sends the RST */
+	}
 	sc->fd = -1;
+}
+
+static void ssh_conn_fence(struct conn *c, bool polite)
+{
+	struct ssh_conn *sc = ssh_conn_of(c);
+
+	/* Freeing the session frees its channels. */
+	if (!polite)
+		ssh_lanes_forget(sc);
+	session_end(sc, polite);
+	ssh_life_stop(sc);
+}
+
+/* What is not struct conn. */
+static void release(struct ssh_conn *sc)
+{
+	if (sc->via)
+		release(sc->via);
+	free(sc->via);
+	login_store_finish(&sc->store);
+	free(sc->pinned_key);
+	ssh_config_finish(&sc->cfg);
 }
 
 static void ssh_conn_finish(struct conn *c)
 {
-	struct ssh_conn *sc = ssh_conn_of(c);
-
-	login_store_finish(&sc->store);
-	free(sc->pinned_key);
-	ssh_config_finish(&sc->cfg);
+	release(ssh_conn_of(c));
 }
 
 static const struct conn_ops ssh_conn_ops = {
@@ -265,24 +251,42 @@ static const struct conn_ops ssh_conn_ops = {
     .finish = ssh_conn_finish,
 };
 
+/* Takes over the contents of `cfg`, also on failure. Return: 0 or -ENOMEM. */
+static int prepare(struct ssh_conn *sc, struct ssh_conn *top, struct ssh_config *cfg)
+{
+	struct ssh_config *jump = cfg->jump;
+	int rc = 0;
+
+	sc->top = top;
+	sc->cfg = *cfg;
+	sc->cfg.jump = NULL;
+	*cfg = (struct ssh_config){0};
+	sc->proxy = CHILD_INIT;
+	sc->jump.fd = sc->fd = sc->session_fd = sc->life.timer_fd = -1;
+	if (jump) {
+		sc->via = calloc(1, sizeof(*sc->via));
+		if (sc->via)
+			rc = prepare(sc->via, top, jump);
+		else
+			rc = -ENOMEM;
+		ssh_config_finish(jump);
+		free(jump);
+	}
+	return rc;
+}
+
 struct link *ssh_link_create(struct ssh_config *cfg)
 {
 	struct ssh_conn *sc = calloc(1, sizeof(*sc));
 
-	if (!sc)
-		goto finish_config;
-	if (conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true))
-		goto free_conn;
-	sc->cfg = *cfg;
-	*cfg = (struct ssh_config){0};
-	sc->proxy = CHILD_INIT;
-	sc->fd = sc->session_fd = sc->life.timer_fd = -1;
-	return &sc->conn.link;
-
-free_conn:
+	if (!sc) {
+		ssh_config_finish(cfg);
+		return NULL;
+	}
+	if (prepare(sc, sc, cfg) == 0 && conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true) == 0)
+		return &sc->conn.link;
+	release(sc);
 	free(sc);
-finish_config:
-	ssh_config_finish(cfg);
 	return NULL;
 }
 

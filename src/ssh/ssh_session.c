@@ -74,11 +74,12 @@ bool ssh_conn_is_dead(struct ssh_conn *sc)
 struct prompt ssh_conn_prompt(const struct ssh_conn *sc)
 {
 	bool ok = !sc->conn.first_done && !sc->cfg.batch_mode;
+	struct ssh_conn *root = ssh_conn_root((struct ssh_conn *)sc);
 
 	return (struct prompt){
 	    .terminal_ok = ok,
 	    .askpass_ok = ok,
-	    .watch_fd = sc->fd,
+	    .watch_fd = root->fd,
 	    .deadline_ms = sc->login_deadline_ms,
 	};
 }
@@ -185,20 +186,36 @@ int ssh_conn_session_create(struct ssh_conn *sc, struct link_error *err)
 
 /* --- key exchange -------------------------------------------------------------------------- */
 
-int ssh_conn_wait(struct ssh_conn *sc, int64_t deadline_ms)
+struct pollfd ssh_conn_pollfd(const struct ssh_conn *sc)
 {
-	struct pollfd fds[2] = {
-	    {.fd = sc->fd, .events = POLLIN},
-	    {.fd = sc->proxy.err_fd, .events = POLLIN},
-	};
-	int n;
+	struct pollfd pfd = {.fd = sc->fd, .events = POLLIN};
 
 	if (ssh_get_poll_flags(sc->session) & SSH_WRITE_PENDING)
-		fds[0].events |= POLLOUT;
-	n = conn_wait(&sc->conn, fds, 2, deadline_ms);
-	if (n > 0 && fds[1].revents)
-		child_read_stderr(&sc->proxy, !sc->conn.first_done);
-	return n > 0 ? 1 : n;
+		pfd.events |= POLLOUT;
+	return pfd;
+}
+
+int ssh_conn_wait(struct ssh_conn *sc, int64_t deadline_ms)
+{
+	struct ssh_conn *root = ssh_conn_root(sc);
+
+	for (;;) {
+		struct pollfd fds[3] = {
+		    ssh_conn_pollfd(sc),
+		    sc->via ? ssh_conn_pollfd(root) : (struct pollfd){.fd = -1},
+		    {.fd = root->proxy.err_fd, .events = POLLIN},
+		};
+		int n;
+
+		/* What it has put into the way is in these events. */
+		if (jump_pump(sc))
+			continue;
+		n = conn_wait(&sc->top->conn, fds, 3, deadline_ms);
+		if (n > 0 && fds[2].revents)
+			child_read_stderr(&root->proxy, !sc->top->conn.first_done);
+		if (n <= 0 || !sc->via || fds[0].revents)
+			return n > 0 ? 1 : n;
+	}
 }
 
 void ssh_conn_proxy_error(struct ssh_conn *sc, struct link_error *err)
