@@ -334,7 +334,7 @@ START_TEST(configuration_is_what_ssh_says)
 	shell("printf '%%s\\n' 'Host ali*' '  HostName real.example' '  User someone' "
 	      "'  Port 2022' '  IdentityFile ~/.ssh/%%r-%%h-%%%%' '  UserKnownHostsFile /a ~/b' "
 	      "'  Ciphers aes256-ctr' 'Match host real.example' '  ServerAliveCountMax 9' "
-	      "'Host *' '  Port 1' '  ProxyJump j1,u@j2:22' > %s",
+	      "'  ProxyJump j1,u@j2:22' 'Host *' '  Port 1' > %s",
 	      path);
 	ck_assert_msg(ssh_config_resolve(&req, &cfg, &err) == 0, "%s", err.text);
 	ck_assert_str_eq(cfg.host, "alias");
