@@ -83,7 +83,6 @@ static void warn_without_effect(const struct options *o)
 	} words[] = {
 	    {o->async, "async"},
 	    {o->delay_connect, "delay_connect"},
-	    {o->max_conns > 1, "max_conns"},
 	    {o->transfer == OPTIONS_TRANSFER_SCP, "transfer=scp"},
 	    {o->verify, "verify"},
 	    {o->xattr, "xattr"},

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "program.h"
+#include "ssh/mux_link.h"
 #include "ssh/pipe_link.h"
+#include "ssh/pool_link.h"
 #include "ssh/ssh_link.h"
 
 static int set_error(struct link_error *error, enum link_fail cause, const char *text)
@@ -15,6 +17,12 @@ static int set_error(struct link_error *error, enum link_fail cause, const char 
 	error->fail = cause;
 	snprintf(error->text, sizeof(error->text), "%s", text);
 	return cause == LINK_FAIL_NONE ? PROGRAM_EXIT_USAGE : (int)cause;
+}
+
+static struct link *more_ssh(void *arg, struct link *first)
+{
+	(void)arg;
+	return ssh_link_create_more(first);
 }
 
 static struct link *ssh_link(const struct options *o, struct link_error *error)
@@ -35,11 +43,17 @@ static struct link *ssh_link(const struct options *o, struct link_error *error)
 		return NULL;
 	struct link *l = ssh_link_create(&cfg);
 	ssh_config_finish(&cfg);
-	return l;
+	if (!l || o->max_conns == 1)
+		return l;
+	return pool_link_create(l, (unsigned)o->max_conns,
+	                        &(struct pool_source){.more = more_ssh});
 }
 
-/* ssh's command line: no forwarding, then what the user gave, then host and server. */
-static int build_command(const struct options *o, struct options_list *argv)
+/*
+ * ssh's command line: no forwarding, then what the user gave, then host and server. `options_at` is
+ * where the options begin.
+ */
+static int build_command(const struct options *o, struct options_list *argv, size_t *options_at)
 {
 	static const char *const fixed[] = {"-x", "-a", "-oClearAllForwardings=yes"};
 	bool program = o->sftp_server && strchr(o->sftp_server, '/');
@@ -48,6 +62,7 @@ static int build_command(const struct options *o, struct options_list *argv)
 
 	if (r == 0 && argv->count == 0)
 		return -EINVAL;
+	*options_at = argv->count;
 	for (size_t i = 0; r == 0 && i < sizeof(fixed) / sizeof(fixed[0]); i++)
 		r = options_list_add(argv, fixed[i]);
 	if (r == 0 && o->config_file && asprintf(&text, "-F%s", o->config_file) >= 0) {
@@ -84,12 +99,13 @@ static struct link *command_link(const struct options *o, struct link_error *err
 {
 	struct options_list argv = {0};
 	struct link *l = NULL;
-	int r = build_command(o, &argv);
+	size_t options_at = 0;
+	int r = build_command(o, &argv, &options_at);
 
 	if (r == -EINVAL)
 		set_error(error, LINK_FAIL_NONE, "ssh_command is empty");
 	else if (r == 0)
-		l = pipe_link_create_command(argv.at);
+		l = mux_link_create(argv.at, options_at);
 	options_list_finish(&argv);
 	return l;
 }

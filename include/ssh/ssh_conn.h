@@ -51,6 +51,7 @@ struct ssh_conn {
 	/* The way there. */
 	struct ssh_conn *top; /* the connection that drives this one; itself unless a jump host */
 	struct ssh_conn *via; /* the jump host that carries it, owned; NULL: none */
+	struct ssh_conn *lender; /* owns cfg and what outlives one connection; NULL: we do */
 	struct jump jump;     /* of a jump host */
 	struct child proxy;
 	int fd;		/* ours, so that only we decide how the socket is closed; -1: none */

@@ -19,6 +19,14 @@
  */
 struct link *ssh_link_create(struct ssh_config *cfg);
 
+/*
+ * A further link to the server of `first`, from ssh_link_create(), with what its login was given: it
+ * never prompts. `first` lives longer. Call link_connect() only while `first` is up, and not while
+ * another such link is connecting: what they share has no lock.
+ * Return: as ssh_link_create().
+ */
+struct link *ssh_link_create_more(struct link *first);
+
 /* One line about the libraries in use: "libssh 0.10.6, OpenSSL 3.0.17". Static storage. */
 const char *ssh_link_version(void);
 

@@ -83,6 +83,11 @@ int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
 {
 	int rc;
 
+	if (sc->lender) {
+		sc->store = sc->lender->store;
+		sc->pinned_key = sc->lender->pinned_key;
+		sc->pinned_key_len = sc->lender->pinned_key_len;
+	}
 	login_store_lock(&sc->store);
 	rc = reach(sc, err);
 	if (rc < 0)
@@ -229,6 +234,8 @@ static void release(struct ssh_conn *sc)
 	if (sc->via)
 		release(sc->via);
 	free(sc->via);
+	if (sc->lender)
+		return;
 	login_store_finish(&sc->store);
 	free(sc->pinned_key);
 	ssh_config_finish(&sc->cfg);
@@ -251,22 +258,27 @@ static const struct conn_ops ssh_conn_ops = {
     .finish = ssh_conn_finish,
 };
 
+static void prepare(struct ssh_conn *sc, struct ssh_conn *top)
+{
+	sc->top = top;
+	sc->proxy = CHILD_INIT;
+	sc->jump.fd = sc->fd = sc->session_fd = sc->life.timer_fd = -1;
+}
+
 /* Takes over the contents of `cfg`, also on failure. Return: 0 or -ENOMEM. */
-static int prepare(struct ssh_conn *sc, struct ssh_conn *top, struct ssh_config *cfg)
+static int configure(struct ssh_conn *sc, struct ssh_conn *top, struct ssh_config *cfg)
 {
 	struct ssh_config *jump = cfg->jump;
 	int rc = 0;
 
-	sc->top = top;
+	prepare(sc, top);
 	sc->cfg = *cfg;
 	sc->cfg.jump = NULL;
 	*cfg = (struct ssh_config){0};
-	sc->proxy = CHILD_INIT;
-	sc->jump.fd = sc->fd = sc->session_fd = sc->life.timer_fd = -1;
 	if (jump) {
 		sc->via = calloc(1, sizeof(*sc->via));
 		if (sc->via)
-			rc = prepare(sc->via, top, jump);
+			rc = configure(sc->via, top, jump);
 		else
 			rc = -ENOMEM;
 		ssh_config_finish(jump);
@@ -283,7 +295,34 @@ struct link *ssh_link_create(struct ssh_config *cfg)
 		ssh_config_finish(cfg);
 		return NULL;
 	}
-	if (prepare(sc, sc, cfg) == 0 && conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true) == 0)
+	if (configure(sc, sc, cfg) == 0 && conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true) == 0)
+		return &sc->conn.link;
+	release(sc);
+	free(sc);
+	return NULL;
+}
+
+/* Return: 0 or -ENOMEM. */
+static int borrow(struct ssh_conn *sc, struct ssh_conn *top, struct ssh_conn *lender)
+{
+	prepare(sc, top);
+	sc->lender = lender;
+	sc->cfg = lender->cfg;
+	sc->conn.first_done = true;
+	if (!lender->via)
+		return 0;
+	sc->via = calloc(1, sizeof(*sc->via));
+	return sc->via ? borrow(sc->via, top, lender->via) : -ENOMEM;
+}
+
+struct link *ssh_link_create_more(struct link *first)
+{
+	struct ssh_conn *sc = calloc(1, sizeof(*sc));
+
+	if (!sc)
+		return NULL;
+	if (borrow(sc, sc, ssh_conn_of((struct conn *)first)) == 0 &&
+	    conn_init(&sc->conn, &ssh_conn_ops, LANE_MAX, true) == 0)
 		return &sc->conn.link;
 	release(sc);
 	free(sc);

@@ -85,6 +85,12 @@ void sshd_stop(struct sshd *s);
 /* Kills the processes that serve connections, not the listener. Return: how many. */
 int sshd_kill_sessions(struct sshd *s, int sig);
 
+/* How many connections it serves. */
+int sshd_connection_count(const struct sshd *s);
+
+/* Kills one of them: the youngest, or the oldest. Return: how many processes. */
+int sshd_kill_one(const struct sshd *s, bool youngest);
+
 /* A configuration that logs in to it with its key, without any file of the user's. */
 void sshd_config(const struct sshd *s, struct ssh_config *cfg, char *const more[]);
 

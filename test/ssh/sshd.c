@@ -149,6 +149,37 @@ int sshd_kill_sessions(struct sshd *s, int sig)
 	return kill_children(s->pid, sig);
 }
 
+int sshd_connection_count(const struct sshd *s)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	int count = 0;
+
+	ck_assert_ptr_nonnull(d);
+	while ((e = readdir(d)))
+		count += atoi(e->d_name) > 0 && parent_of((pid_t)atoi(e->d_name)) == s->pid;
+	closedir(d);
+	return count;
+}
+
+int sshd_kill_one(const struct sshd *s, bool youngest)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	pid_t chosen = 0;
+
+	ck_assert_ptr_nonnull(d);
+	while ((e = readdir(d))) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+
+		if (pid > 0 && parent_of(pid) == s->pid &&
+		    (!chosen || (youngest ? pid > chosen : pid < chosen)))
+			chosen = pid;
+	}
+	closedir(d);
+	return chosen ? kill_children(chosen, SIGKILL) + (kill(chosen, SIGKILL) == 0) : 0;
+}
+
 void sshd_stop(struct sshd *s)
 {
 	if (s->pid > 0) {
