@@ -25,6 +25,8 @@
 #include "util/list.h"
 #include "util/timer.h"
 
+#define FXP_HANDLES_FREE_MAX 1024u /* freed handles of a lane that are kept in mind */
+
 #define FXP_LANES_MAX 8u /* lanes on one connection; OpenSSH allows 10 sessions */
 
 enum fxp_client_state {
@@ -41,6 +43,23 @@ enum fxp_lane_state {
 	FXP_LANE_UP,
 };
 
+/* What is known of a server process's table of handles: see sftp/burst.h. */
+struct fxp_handles {
+	bool unknown;           /* it is not what it seemed: nothing is predicted any more */
+	uint32_t made_count;    /* handles ever made: the index of the next new one */
+	uint32_t free[FXP_HANDLES_FREE_MAX]; /* freed, the last one last */
+	unsigned free_count;
+	unsigned opening_count; /* OPENs and OPENDIRs in flight whose handle stays open */
+	unsigned closing_count; /* CLOSEs in flight that were sent behind one of these */
+};
+
+enum fxp_proof {
+	FXP_PROOF_NONE,
+	FXP_PROOF_FIRST, /* a new handle was foretold rightly */
+	FXP_PROOF_DONE,  /* and one that was used before */
+	FXP_PROOF_REFUTED,
+};
+
 struct fxp_lane {
 	struct list entry; /* client->lanes */
 	uint32_t id;
@@ -49,6 +68,7 @@ struct fxp_lane {
 	struct list in_flight; /* struct fxr, in the order sent */
 	unsigned in_flight_count;
 	unsigned read_count; /* READs among them */
+	struct fxp_handles handles;
 };
 
 typedef void fxr_done_fn(void *arg, const struct fxr_answer *answer);
@@ -72,6 +92,9 @@ struct fxr {
 	struct fxp_window_sample sample;
 	fxr_done_fn *done; /* NULL: nobody waits any more */
 	void *arg;
+	uint32_t index; /* of the handle it names, where `indexed` */
+	bool indexed;
+	bool freed; /* CLOSE: its handle counts as freed already */
 	struct fxp_status *own; /* an answer of ours, in `deferred` */
 	char names[];
 };
@@ -111,6 +134,8 @@ struct fxp_client {
 	uint32_t lane_next_id;
 	uint32_t lane_turn;             /* for taking turns among lanes of a class */
 	bool refused[LANE_CLASS_COUNT]; /* on this connection */
+
+	enum fxp_proof proof; /* of this connection's handles */
 
 	struct hash by_id;
 	uint32_t next_id;

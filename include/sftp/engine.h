@@ -34,6 +34,7 @@ struct fxp_node {
 	unsigned wire_count; /* WRITEs that were sent and not answered */
 	struct fxp_stripes *prover; /* not NULL: no further WRITE is sent until it is done */
 	unsigned change_count; /* attribute changes in flight */
+	uint64_t change_seq;   /* changes of ours that were begun */
 	uint64_t acked_end;    /* behind the last byte whose WRITE was acknowledged */
 	uint64_t sent_end;     /* behind the last byte sent */
 	uint64_t written_end;  /* behind the last byte of ours that was acknowledged; 0: none */
@@ -54,6 +55,19 @@ struct be_file {
 	struct fxp_handle handle;
 	struct fxp_handle near;      /* for copy-data: on the lane of the other file; len 0: none */
 	struct fxp_stripes *stripes; /* NULL: one handle */
+	struct list ahead;	     /* struct fxp_ahead: READs that left with the OPEN */
+	bool ahead_good;	     /* by the right handle */
+	uint64_t ahead_change;	     /* node->change_seq then */
+};
+
+/* A read that may be served from what left with the OPEN. */
+struct fxp_ahead_wait {
+	struct list entry;
+	uint64_t off;
+	size_t len;
+	struct data *block; /* `done` owns it; NULL: must be asked for */
+	size_t block_off;
+	void (*done)(struct fxp_ahead_wait *w);
 };
 
 struct fxp_session; /* start and reconnect */
@@ -72,6 +86,8 @@ struct fxp_backend {
 	struct list read_queue; /* struct fxp_io, waiting for the window */
 	struct list write_queue;
 	bool pumping;
+	struct list ahead_ready; /* struct fxp_ahead_wait: served, to be told */
+	struct timer ahead_timer;
 	size_t read_short_len; /* length of the last short reply that was not the end */
 	struct log_limit hostile_limit;
 	uint32_t own_uid; /* of files we create */
@@ -133,6 +149,13 @@ void fxp_io_pump(struct fxp_backend *fb);
 
 /* fetch.c */
 int fxp_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done, void *arg);
+
+/* ahead.c */
+void fxp_ahead_ask(struct be_file *f, const struct fxp_handle *handle, size_t len);
+void fxp_ahead_opened(struct be_file *f, bool hit); /* `hit`: by the handle that was predicted */
+bool fxp_ahead_take(struct be_file *f, struct fxp_ahead_wait *w); /* true: `done` runs, later */
+void fxp_ahead_drop(struct be_file *f);
+void fxp_ahead_deliver(void *fb); /* what is in ahead_ready */
 
 /* barrier.c */
 int fxp_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);

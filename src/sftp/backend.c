@@ -43,6 +43,7 @@ void fxp_backend_fail_all(struct fxp_backend *fb)
 	fb->client.failing = true;
 	fxp_recover_forget(fb);
 	fxp_io_pump(fb);
+	fxp_ahead_deliver(fb);
 	fxp_client_fail_all(&fb->client);
 }
 
@@ -85,6 +86,8 @@ static void backend_free(struct fxp_backend *fb)
 	if (fb->recover)
 		fxp_recover_stop(fb);
 	fxp_client_finish(&fb->client);
+	fxp_ahead_deliver(fb);
+	timer_cancel(&fb->ahead_timer);
 	fxp_recover_destroy(fb);
 	fxp_session_destroy(fb);
 	while (!list_empty(&fb->files)) {
@@ -112,6 +115,8 @@ struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_confi
 	fxp_order_init(&fb->names);
 	list_init(&fb->files);
 	list_init(&fb->read_queue);
+	list_init(&fb->ahead_ready);
+	timer_init(&fb->ahead_timer, fxp_ahead_deliver, fb);
 	list_init(&fb->write_queue);
 	if (hash_init(&fb->nodes) != 0) {
 		free(fb);

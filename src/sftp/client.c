@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sftp/burst.h"
 #include "util/log.h"
 
 #define SUSPECT_COUNT_MAX 5u /* connections that may break under one request before it is failed */
@@ -216,6 +217,7 @@ static void transmit(struct fxp_client *c, struct fxr *r)
 	}
 	list_del(&r->entry);
 	r->lane = lane;
+	fxp_burst_sent(r);
 	count_sent(c, r, p->head_len + p->body_len);
 	p->lane = r->lane->id;
 	hash_add(&c->by_id, &r->by_id, hash_u64(r->id));
@@ -250,6 +252,17 @@ static struct fxr *request_create(struct fxp_client *c, enum fxr_kind kind,
 	return r;
 }
 
+/* Nobody waits for it any more: what belongs to its caller must not be touched. */
+static void orphan(struct fxr *r)
+{
+	r->done = NULL;
+	r->arg = NULL;
+	r->args.handle = NULL;
+	r->args.handle2 = NULL;
+	data_unref(r->args.body);
+	r->args.body = NULL;
+}
+
 struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t lane,
                               const struct fxr_args *args, fxr_done_fn *done, void *arg)
 {
@@ -268,6 +281,8 @@ struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t
 		transmit(c, r);
 	else
 		list_push_back(&c->waiting, &r->entry);
+	if (!done && r->lane)
+		orphan(r);
 	return r;
 }
 
@@ -285,18 +300,9 @@ struct fxr *fxp_client_submit_setup(struct fxp_client *c, enum fxr_kind kind,
 		defer(c, r, BE_LOST, 0);
 	else
 		transmit(c, r);
+	if (!done && r->lane)
+		orphan(r);
 	return r;
-}
-
-/* Nobody waits for it any more: what belongs to its caller must not be touched. */
-static void orphan(struct fxr *r)
-{
-	r->done = NULL;
-	r->arg = NULL;
-	r->args.handle = NULL;
-	r->args.handle2 = NULL;
-	data_unref(r->args.body);
-	r->args.body = NULL;
 }
 
 void fxp_client_abandon(struct fxp_client *c, struct fxr *r)
@@ -314,15 +320,9 @@ static void close_late(struct fxp_client *c, struct fxp_lane *lane, const struct
 {
 	struct fxp_handle h = {.len = answer->handle.len, .lane = lane->id, .epoch = c->epoch};
 	struct fxr_args args = {.handle = &h};
-	struct fxr *r;
 
 	memcpy(h.bytes, answer->handle.bytes, h.len);
-	r = request_create(c, FXR_CLOSE, &args);
-	if (!r)
-		return;
-	r->setup = true;
-	transmit(c, r);
-	orphan(r);
+	fxp_client_submit_setup(c, FXR_CLOSE, &args, NULL, NULL);
 }
 
 static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer)
@@ -378,8 +378,9 @@ void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data 
 	if (!r->setup && c->state == FXP_CLIENT_UP)
 		c->answered = true;
 	measure(c, r, &answer);
+	fxp_burst_answered(c, r, &answer);
 	if (!r->done && fxr_table[r->kind].reply == FXR_GET_HANDLE &&
-	    answer.status.st.code == BE_OK)
+	    answer.status.st.code == BE_OK && fxp_burst_leaves_open(r, &answer))
 		close_late(c, lane, &answer);
 	complete(c, r, &answer);
 	fxr_answer_finish(&answer);
@@ -413,6 +414,7 @@ static void lose_one(struct fxp_client *c, struct fxr *r, struct list *gone)
 {
 	detach(c, r);
 	fxp_window_done(&r->sample, 0, c->clock->now_ms);
+	r->args.burst = false;
 	r->lost_count++;
 	r->suspect_count += !c->blamed;
 	if (!r->done)

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The whole of a small file: OPEN, then FSTAT and READs in flight together, CLOSE not waited for.
- * The FSTAT goes first: attributes older than the bytes never vouch for them, newer ones would.
- * Owner: the loop.
+ * The whole of a small file. As one burst where the handle can be predicted: OPEN FSTAT READ.. CLOSE.
+ * Else, and on the handle that came when it is not the predicted one: OPEN; FSTAT and READs; CLOSE,
+ * which nobody waits for. The FSTAT goes before the READs: attributes older than the bytes never vouch
+ * for them, newer ones would. Owner: the loop.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sftp/burst.h"
 #include "sftp/engine.h"
 
 #define TRY_COUNT_MAX 5u /* connections that may break under one fetch */
@@ -25,12 +27,16 @@ struct fetch_op {
 	struct fxp_order_op order;
 	struct fxp_backend *fb;
 	struct fxp_handle handle; /* len 0: not open */
+	bool burst;    /* what was asked names a predicted handle, and its CLOSE is sent */
+	bool plain;    /* no burst the next time */
+	bool ask;      /* by the handle that came: nothing was asked yet, or by a wrong one */
 	size_t len_max;
 	be_fetch_fn *done;
 	void *arg;
 	unsigned pending;
 	unsigned try_count;
-	struct fxp_status status; /* the first failure */
+	struct fxp_status open_status;
+	struct fxp_status status; /* the first failure of what was asked by the handle */
 	struct be_attr attr;
 	struct data *block; /* what came in earlier rounds, or all of it */
 	size_t block_off, got_len;
@@ -58,12 +64,21 @@ static void fetch_free(struct fetch_op *op)
 	free(op);
 }
 
+/* A burst closes its handle itself. */
+static void fetch_close(struct fetch_op *op)
+{
+	if (!op->burst)
+		fxp_handle_close(op->fb, &op->handle);
+	op->handle.len = 0;
+	op->burst = false;
+}
+
 static void fetch_finish(struct fetch_op *op)
 {
 	bool ok = op->status.st.code == BE_OK;
 	struct data *block = ok ? op->block : NULL;
 
-	fxp_handle_close(op->fb, &op->handle);
+	fetch_close(op);
 	fxp_order_done(&op->order);
 	if (ok)
 		op->block = NULL;
@@ -78,17 +93,24 @@ static void fetch_fail(struct fetch_op *op, enum be_code code, int err)
 		fxp_status_set(&op->status, code, err, "");
 }
 
-/* Starts anew on a connection that stands. Return: false when it has failed often enough. */
-static bool fetch_restart(struct fetch_op *op)
+/* Nothing has come yet. */
+static void fetch_forget(struct fetch_op *op)
 {
-	if (++op->try_count >= TRY_COUNT_MAX)
-		return false;
 	fxp_status_set(&op->status, BE_OK, 0, "");
-	fxp_handle_close(op->fb, &op->handle);
+	op->ask = false;
 	parts_drop(op);
 	data_unref(op->block);
 	op->block = NULL;
 	op->got_len = 0;
+}
+
+/* Starts anew. Return: false when that was done often enough. */
+static bool fetch_restart(struct fetch_op *op)
+{
+	if (++op->try_count >= TRY_COUNT_MAX)
+		return false;
+	fetch_close(op);
+	fetch_forget(op);
 	return fetch_open(op);
 }
 
@@ -143,18 +165,34 @@ static bool take_parts(struct fetch_op *op)
 
 static bool fetch_ask(struct fetch_op *op);
 
+/* Return: false when the operation is over. */
+static bool fetch_go_on(struct fetch_op *op)
+{
+	if (op->open_status.st.code != BE_OK) {
+		fxp_status_copy(&op->status, &op->open_status.st);
+		return false;
+	}
+	if (op->ask) {
+		fetch_forget(op);
+		return fetch_ask(op);
+	}
+	if (op->status.st.code == BE_STALE)
+		return fetch_restart(op);
+	if (op->status.st.code != BE_OK || !take_parts(op))
+		return false;
+	if (op->burst) {
+		/* There is more, and its handle is closed. */
+		op->plain = true;
+		return fetch_restart(op);
+	}
+	parts_drop(op);
+	return fetch_ask(op);
+}
+
 static void fetch_answered(struct fetch_op *op)
 {
-	if (--op->pending)
-		return;
-	if (op->status.st.code == BE_STALE && fetch_restart(op))
-		return;
-	if (op->status.st.code == BE_OK && take_parts(op)) {
-		parts_drop(op);
-		if (fetch_ask(op))
-			return;
-	}
-	fetch_finish(op);
+	if (--op->pending == 0 && !fetch_go_on(op))
+		fetch_finish(op);
 }
 
 static void fetch_looked(void *arg, const struct fxr_answer *answer)
@@ -190,9 +228,10 @@ static bool fetch_ask(struct fetch_op *op)
 	struct fxr_args args = {.handle = &op->handle};
 	size_t off = op->got_len, end = off ? wanted_len(op) : op->len_max;
 
-	if (!off && !fxp_client_submit(c, FXR_FSTAT, 0, &args, fetch_looked, op))
-		return false;
-	op->pending += !off;
+	if (!off && fxp_client_submit(c, FXR_FSTAT, 0, &args, fetch_looked, op))
+		op->pending++;
+	else if (!off)
+		fetch_fail(op, BE_ERRNO, ENOMEM);
 	for (unsigned i = 0; i < op->part_count; i++) {
 		struct fetch_part *part = &op->parts[i];
 
@@ -216,26 +255,35 @@ static void fetch_opened(void *arg, const struct fxr_answer *answer)
 	struct fetch_op *op = arg;
 
 	fxp_order_done(&op->order);
-	if (answer->status.st.code != BE_OK) {
-		fxp_status_copy(&op->status, &answer->status.st);
-		fetch_finish(op);
-		return;
+	fxp_status_copy(&op->open_status, &answer->status.st);
+	if (answer->status.st.code == BE_OK &&
+	    !(op->burst && fxp_burst_hit(&op->fb->client, &op->handle, answer))) {
+		fxp_handle_set(op->fb, &op->handle, answer);
+		op->burst = false;
+		op->ask = true;
 	}
-	fxp_handle_set(op->fb, &op->handle, answer);
-	if (fetch_ask(op))
-		return;
-	fetch_fail(op, BE_ERRNO, ENOMEM);
-	fetch_finish(op);
+	fetch_answered(op);
 }
 
 static bool fetch_open(struct fetch_op *op)
 {
 	struct fxp_client *c = &op->fb->client;
 	struct fxr_args args = {.path = op->path, .pflags = FXF_READ};
+	struct fxr *r;
 
-	if (!fxp_client_submit(c, FXR_OPEN, fxp_client_file_lane(c, false), &args, fetch_opened,
-	                       op))
+	op->burst = !op->plain && fxp_burst_predict(c, 0, LANE_BURST, &op->handle);
+	if (op->burst)
+		r = fxp_burst_open(c, FXR_OPEN, &args, &op->handle, fetch_opened, op);
+	else
+		r = fxp_client_submit(c, FXR_OPEN, fxp_client_file_lane(c, false), &args,
+		                      fetch_opened, op);
+	if (!r)
 		return false;
+	op->pending = 1;
+	if (op->burst) {
+		fetch_ask(op);
+		fxp_burst_close(c, &op->handle);
+	}
 	fxp_order_sent(&op->order);
 	return true;
 }

@@ -20,6 +20,7 @@
 struct fxp_io {
 	struct fxp_order_op order;
 	struct list queue; /* fb->read_queue or write_queue */
+	struct fxp_ahead_wait ahead; /* READ */
 	struct be_file *file;
 	struct fxp_handle *handle;
 	bool write;
@@ -187,12 +188,37 @@ static void choose_lane(struct fxp_io *io)
 		io->handle = h;
 }
 
+static void ahead_done(struct fxp_ahead_wait *w)
+{
+	struct fxp_io *io = list_entry(w, struct fxp_io, ahead);
+	struct fxp_status ok;
+
+	fxp_status_set(&ok, BE_OK, 0, "");
+	if (w->block)
+		read_finish(io, &ok.st, w->block, w->block_off, w->len);
+	else if (!io_send(io))
+		read_fail(io, BE_ERRNO, ENOMEM);
+}
+
+/* Return: true when the bytes came, or come, with the OPEN. */
+static bool take_ahead(struct fxp_io *io)
+{
+	io->ahead.off = io->off;
+	io->ahead.len = io->len;
+	io->ahead.done = ahead_done;
+	return !io->write && fxp_ahead_take(io->file, &io->ahead);
+}
+
 static void io_go(struct fxp_io *io)
 {
 	struct fxp_status status;
 
 	list_del(&io->queue);
 	choose_lane(io);
+	if (take_ahead(io)) {
+		fxp_order_sent(&io->order);
+		return;
+	}
 	if (io_send(io)) {
 		fxp_order_sent(&io->order);
 		io->sent = true;

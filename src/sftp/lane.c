@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sftp/burst.h"
 #include "sftp/client.h"
 #include "util/log.h"
 
@@ -70,6 +71,7 @@ static void on_up(void *ctx)
 	c->broken = false;
 	c->blamed = false;
 	c->answered = false;
+	fxp_burst_reset(c);
 	c->last_packet_ms = c->clock->now_ms;
 	memset(c->refused, 0, sizeof(c->refused));
 	fxp_window_reset(&c->down_window);

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Listing a directory: OPENDIR, several READDIRs in flight, CLOSE. Hostile names never leave this
- * room. A listing whose connection breaks starts anew and leaves out what it has already told.
- * Owner: the loop. Spec: filexfer-02 section 6.7.
+ * Listing a directory. As one burst where the handle can be predicted: OPENDIR, a few READDIRs, CLOSE.
+ * One that has more entries than these READDIRs bring starts anew, as one whose connection breaks does,
+ * and keeps READDIRs in flight until the end: the plain way. What was told already is left out.
+ * Hostile names never leave this room. Owner: the loop. Spec: filexfer-02 section 6.7.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sftp/burst.h"
 #include "sftp/engine.h"
 
-#define AHEAD_MIN 2u  /* READDIRs in flight at first */
-#define AHEAD_MAX 64u /* and at most */
+#define AHEAD_MIN   2u  /* READDIRs in flight at first */
+#define AHEAD_MAX   64u /* and at most */
+#define BURST_COUNT 4u  /* READDIRs of a burst: OpenSSH's bring 100 names each, the last none */
+#define AHEAD_LARGE 16u /* READDIRs in flight at first where a burst has not come to the end */
 
 struct list_slot {
 	struct be_list *list;
@@ -34,6 +38,10 @@ struct be_list {
 	bool cancelled; /* from there */
 	bool over;      /* no more is asked for: the end, or an error in `status` */
 	bool lost;      /* to be started anew */
+	bool guessed;   /* the handle is predicted, what is in flight names it */
+	bool burst;     /* and its CLOSE is sent */
+	bool large;     /* no burst the next time */
+	bool discard;   /* what is in flight named a handle that is not the directory's */
 	struct fxp_status status;
 	uint64_t *told; /* hashes of the names told; sorted once it starts anew */
 	size_t told_count, told_size, told_sorted;
@@ -55,12 +63,12 @@ static void list_closed(void *arg, const struct fxr_answer *answer)
 	list_free(arg);
 }
 
-/* Closes what is open, then frees. */
+/* Closes what is open, then frees. A burst closes its handle itself. */
 static void list_close(struct be_list *l)
 {
 	struct fxr_args args = {.handle = &l->handle};
 
-	if (!l->handle.len || l->handle.epoch != l->fb->client.epoch ||
+	if (l->burst || l->guessed || !l->handle.len || l->handle.epoch != l->fb->client.epoch ||
 	    !fxp_client_submit(&l->fb->client, FXR_CLOSE, 0, &args, list_closed, l))
 		list_free(l);
 }
@@ -131,8 +139,10 @@ static void list_restart(struct be_list *l)
 {
 	l->lost = false;
 	l->over = false;
+	l->burst = false;
+	l->guessed = false;
 	l->handle.len = 0;
-	l->ahead = AHEAD_MIN;
+	l->ahead = l->large ? AHEAD_LARGE : AHEAD_MIN;
 	if (l->told_count)
 		qsort(l->told, l->told_count, sizeof(*l->told), compare);
 	l->told_sorted = l->told_count;
@@ -144,9 +154,13 @@ static void list_restart(struct be_list *l)
 
 static void list_go_on(struct be_list *l)
 {
-	if (!l->over && !l->lost)
+	if (l->burst && !l->pending && !l->opening && !l->over)
+		l->large = l->lost = true;
+	if (l->discard && !l->pending)
+		l->discard = false;
+	if (!l->over && !l->lost && !l->burst && !l->discard && !l->opening)
 		list_ask(l);
-	if (l->pending)
+	if (l->pending || l->opening)
 		return;
 	if (l->lost && (!l->over || l->status.st.code == BE_OK))
 		list_restart(l);
@@ -171,6 +185,10 @@ static void list_read(void *arg, const struct fxr_answer *answer)
 
 	slot->request = NULL;
 	l->pending--;
+	if (l->discard) {
+		list_go_on(l);
+		return;
+	}
 	if (answer->status.st.code == BE_STALE ||
 	    (answer->lost && !fb->client.failing && fb->client.state != FXP_CLIENT_STOPPED)) {
 		l->lost = true;
@@ -199,8 +217,9 @@ static void list_read(void *arg, const struct fxr_answer *answer)
 static void list_ask(struct be_list *l)
 {
 	struct fxr_args args = {.handle = &l->handle};
+	unsigned count = l->burst ? BURST_COUNT : l->paused ? 0 : l->ahead;
 
-	for (unsigned i = 0; i < AHEAD_MAX && l->pending < l->ahead && !l->paused; i++) {
+	for (unsigned i = 0; i < AHEAD_MAX && l->pending < count; i++) {
 		struct list_slot *slot = &l->slots[i];
 
 		if (slot->request)
@@ -225,23 +244,41 @@ static void list_opened(void *arg, const struct fxr_answer *answer)
 
 	l->opening = NULL;
 	if (answer->lost && !c->failing && c->state != FXP_CLIENT_STOPPED) {
-		list_restart(l);
+		l->lost = true;
+		list_go_on(l);
 		return;
 	}
 	fxp_order_done(&l->order);
-	if (answer->status.st.code == BE_OK)
-		fxp_handle_set(l->fb, &l->handle, answer);
-	else
+	if (answer->status.st.code != BE_OK) {
+		l->handle.len = 0;
 		list_end(l, &answer->status.st);
+	} else if (!l->guessed || !fxp_burst_hit(c, &l->handle, answer)) {
+		fxp_handle_set(l->fb, &l->handle, answer);
+		l->discard = l->guessed;
+		l->burst = false;
+	}
+	l->guessed = false;
 	list_go_on(l);
 }
 
 static bool list_open(struct be_list *l)
 {
 	struct fxr_args args = {.path = l->path};
+	struct fxp_client *c = &l->fb->client;
 
-	l->opening = fxp_client_submit(&l->fb->client, FXR_OPENDIR, 0, &args, list_opened, l);
-	return l->opening != NULL;
+	l->guessed = fxp_burst_predict(c, 0, LANE_META, &l->handle);
+	l->burst = l->guessed && !l->large;
+	if (l->burst)
+		l->opening = fxp_burst_open(c, FXR_OPENDIR, &args, &l->handle, list_opened, l);
+	else
+		l->opening = fxp_client_submit(c, FXR_OPENDIR, 0, &args, list_opened, l);
+	if (!l->opening)
+		return false;
+	if (l->guessed)
+		list_ask(l);
+	if (l->burst)
+		fxp_burst_close(c, &l->handle);
+	return true;
 }
 
 static void list_ready(struct fxp_order_op *order)
@@ -307,6 +344,7 @@ void fxp_list_pause(struct backend *b, struct be_list *l, bool paused)
 {
 	(void)b;
 	l->paused = paused;
-	if (!paused && l->handle.len && !l->over && !l->lost)
+	if (!paused && l->handle.len && !l->over && !l->lost && !l->burst && !l->guessed &&
+	    !l->discard)
 		list_ask(l);
 }

@@ -68,6 +68,7 @@ void fxp_node_write_sent(struct fxp_node *n, uint64_t off, uint64_t len)
 {
 	n->dirty = true;
 	n->write_count++;
+	n->change_seq++;
 	if (off + len > n->sent_end)
 		n->sent_end = off + len;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Opening and closing files. The attributes travel with the OPEN: an LSTAT of the path in the same
- * write; where that shows anything but a regular file, an FSTAT of what was opened decides.
+ * Opening and closing files. The attributes travel with the OPEN: where the handle can be predicted an
+ * FSTAT, and READs of what will be read; else an LSTAT of the path, and where that shows anything but a
+ * regular file, an FSTAT of what was opened decides.
  * Owner: the loop. Spec: filexfer-02 section 6.3.
  */
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sftp/burst.h"
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
@@ -23,7 +25,11 @@ struct open_op {
 	void *arg;
 	unsigned pending;
 	bool opened;
-	bool asked_again; /* FSTAT sent */
+	size_t ahead_len;
+	bool guessed;     /* what is in flight names `guess` */
+	bool missed;      /* and another handle came */
+	bool asked_again; /* FSTAT by the handle that came */
+	struct fxp_handle guess;
 	struct fxp_status status;
 	struct be_attr attr;
 	bool attr_ok;
@@ -40,6 +46,7 @@ void fxp_file_unref(struct be_file *f)
 	if (--f->refs)
 		return;
 	list_del(&f->entry);
+	fxp_ahead_drop(f);
 	fxp_stripes_destroy(f);
 	fxp_node_unref(f->fb, f->node);
 	free(f->path);
@@ -117,6 +124,8 @@ static void open_looked(void *arg, const struct fxr_answer *answer);
 /* The path's attributes are the file's unless the path is a link or something special. */
 static bool attr_is_of_file(const struct open_op *op)
 {
+	if (op->guessed)
+		return op->attr_ok && !op->missed;
 	return op->attr_ok && (op->attr.valid & BE_ATTR_MODE) && S_ISREG(op->attr.mode);
 }
 
@@ -141,8 +150,12 @@ static void open_opened(void *arg, const struct fxr_answer *answer)
 	struct open_op *op = arg;
 
 	fxp_status_copy(&op->status, &answer->status.st);
-	if (answer->status.st.code == BE_OK)
+	if (answer->status.st.code == BE_OK) {
 		fxp_handle_set(op->fb, &op->file->handle, answer);
+		op->missed =
+		    op->guessed && !fxp_burst_hit(&op->fb->client, &op->guess, answer);
+		fxp_ahead_opened(op->file, op->guessed && !op->missed);
+	}
 	open_answered(op);
 }
 
@@ -164,12 +177,16 @@ static bool open_send(struct open_op *op)
 		args.attr.valid = BE_ATTR_MODE;
 		args.attr.mode = op->mode & 07777;
 	}
+	op->guessed = fxp_burst_predict(c, op->lane, LANE_BULK, &op->guess);
 	if (!fxp_client_submit(c, FXR_OPEN, op->lane, &args, open_opened, op))
 		return false;
 	op->pending = 1;
-	args = (struct fxr_args){.path = op->path};
-	if (fxp_client_submit(c, FXR_LSTAT, op->lane, &args, open_looked, op))
+	args = (struct fxr_args){.path = op->path, .handle = op->guessed ? &op->guess : NULL};
+	if (fxp_client_submit(c, op->guessed ? FXR_FSTAT : FXR_LSTAT, op->lane, &args, open_looked,
+	                      op))
 		op->pending++;
+	if (op->guessed)
+		fxp_ahead_ask(op->file, &op->guess, op->ahead_len);
 	fxp_order_sent(&op->order);
 	return true;
 }
@@ -202,6 +219,7 @@ static struct be_file *file_create(struct fxp_backend *fb, const char *path, uin
 	f->fb = fb;
 	f->refs = 1;
 	f->flags = flags & (BE_READ | BE_WRITE | BE_APPEND);
+	list_init(&f->ahead);
 	list_push_back(&fb->files, &f->entry);
 	return f;
 }
@@ -214,7 +232,6 @@ int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
 	size_t size = strlen(path) + 1;
 	struct open_op *op = calloc(1, sizeof(*op) + size);
 
-	(void)ahead_len;
 	if (!op)
 		return -ENOMEM;
 	op->file = file_create(fb, path, flags, node);
@@ -227,6 +244,7 @@ int fxp_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
 	op->fb = fb;
 	op->flags = flags;
 	op->mode = mode;
+	op->ahead_len = ahead_len;
 	op->lane = fxp_client_file_lane(c, (flags & BE_WRITE) != 0);
 	op->done = done;
 	op->arg = arg;
@@ -317,6 +335,7 @@ void fxp_close(struct backend *b, struct be_file *f)
 	struct close_op *op = calloc(1, sizeof(*op));
 
 	(void)b;
+	fxp_ahead_drop(f);
 	remember_path(f);
 	if (!op) {
 		log_error(LOG_SFTP, "a handle stays open: out of memory");

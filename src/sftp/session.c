@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sftp/burst.h"
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
@@ -294,6 +295,7 @@ static void on_greeted(void *ctx)
 	struct fxp_session *s = fb->session;
 	const char *asked = s->asked_root[0] ? s->asked_root : ".";
 
+	fxp_burst_prove(&fb->client, s->root ? s->root : asked[0] == '/' ? asked : ".");
 	s->pending = 1; /* held until everything is asked */
 	s->fsid_known = false;
 	s->attr = (struct be_attr){.valid = BE_ATTR_MODE, .mode = S_IFDIR | 0755};

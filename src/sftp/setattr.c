@@ -50,6 +50,7 @@ static void setattr_enter_node(struct setattr_op *op)
 		return;
 	n->refs++;
 	n->change_count++;
+	n->change_seq++;
 	op->node = n;
 }
 

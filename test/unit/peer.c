@@ -64,6 +64,7 @@ static int op_connect(struct link *l)
 		return p->connect_err;
 	p->connect_count++;
 	p->connected = true;
+	p->proof_open_count = p->proof_close_count = 0;
 	post(p, EVENT_UP, 0);
 	return 0;
 }
@@ -125,7 +126,12 @@ static void parse_handle_request(struct fxp_in *in, struct peer_request *r)
 {
 	size_t len;
 
-	copy_str(in, r->handle, sizeof(r->handle));
+	const uint8_t *s = fxp_get_str(in, "handle", sizeof(r->handle) - 1, &len);
+
+	if (s)
+		memcpy(r->handle, s, len);
+	if (s && len == 4)
+		r->index = (uint32_t)s[0] << 24 | (uint32_t)s[1] << 16 | (uint32_t)s[2] << 8 | s[3];
 	if (r->type == FXP_FSETSTAT)
 		fxp_get_attr(in, &r->attr);
 	if (r->type != FXP_READ && r->type != FXP_WRITE)
@@ -154,6 +160,7 @@ static void parse(struct peer_request *r)
 {
 	struct fxp_in in;
 
+	r->index = UINT32_MAX;
 	fxp_in_init(&in, "request", r->bytes, r->packet_len);
 	r->type = fxp_get_u8(&in, "type");
 	r->id = fxp_get_u32(&in, "id");
@@ -549,6 +556,15 @@ void peer_handle(struct peer *p, const struct peer_request *r, const char *handl
 	end(p, r->lane, out);
 }
 
+void peer_index(struct peer *p, const struct peer_request *r, uint32_t index)
+{
+	struct out *out = begin(FXP_HANDLE, r->id);
+
+	fxp_put_u32(&out->o, 4);
+	fxp_put_u32(&out->o, index);
+	end(p, r->lane, out);
+}
+
 void peer_attr(struct peer *p, const struct peer_request *r, const struct be_attr *attr)
 {
 	struct out *out = begin(FXP_ATTRS, r->id);
@@ -639,6 +655,15 @@ static void send_statvfs(struct peer *p, const struct peer_request *r)
 	end(p, r->lane, out);
 }
 
+static void answer_proof(struct peer *p, struct peer_request *r)
+{
+	if (p->proven)
+		peer_index(p, r, p->proof_index[p->proof_open_count]);
+	else
+		peer_status(p, r, FX_PERMISSION_DENIED);
+	p->proof_open_count++;
+}
+
 /* Return: true when `r` belongs to the way up. */
 static bool answer_setup_one(struct peer *p, struct peer_request *r)
 {
@@ -656,6 +681,10 @@ static bool answer_setup_one(struct peer *p, struct peer_request *r)
 		peer_status(p, r, p->root_status);
 	else if (r->type == FXP_STAT)
 		peer_attr(p, r, &p->root_attr);
+	else if (r->type == FXP_OPENDIR && p->proof_open_count < 2)
+		answer_proof(p, r);
+	else if (r->type == FXP_CLOSE && p->proof_close_count < 2 && ++p->proof_close_count)
+		peer_status(p, r, p->proven ? FX_OK : FX_FAILURE);
 	else
 		return false;
 	return true;
@@ -779,6 +808,28 @@ int got_where(void *owner, char *path, size_t size)
 		return -ESTALE;
 	snprintf(path, size, "%s", (const char *)owner);
 	return 0;
+}
+
+struct be_file *peer_open_index(struct peer *p, const char *path, uint32_t index)
+{
+	const struct be_attr attr = peer_file_attr(0, 1);
+	struct got *g = get(sizeof(*g));
+	struct peer_request *r;
+	struct be_file *f;
+
+	ck_assert_int_eq(
+	    OPS(p)->open(BE(p), path, BE_READ, 0, 0, 0, got_where, (void *)path, got_open, g), 0);
+	peer_run(p);
+	peer_index(p, peer_take(p, FXP_OPEN), index);
+	r = peer_take(p, FXP_FSTAT);
+	ck_assert_uint_eq(r->index, index);
+	peer_attr(p, r, &attr);
+	peer_run(p);
+	ck_assert_uint_eq(g->count, 1);
+	ck_assert_int_eq(g->code, BE_OK);
+	f = g->file;
+	free(g);
+	return f;
 }
 
 struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint64_t node,

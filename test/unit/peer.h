@@ -38,6 +38,7 @@ struct peer_request {
 	char path2[4200];
 	char handle[257];
 	char handle2[257];
+	uint32_t index; /* the handle where it is one of OpenSSH's, else UINT32_MAX */
 	uint64_t off, off2, len;
 	uint32_t pflags;
 	struct be_attr attr;
@@ -66,6 +67,8 @@ struct peer {
 	uint32_t version;
 	bool refuse[LANE_CLASS_COUNT];
 	bool hold_lanes; /* further lanes do not open until peer_open_lanes() */
+	bool proven; /* opens the directories of the way up; else they are refused */
+	uint32_t proof_index[2]; /* with these handles */
 	bool manual; /* INIT, limits and the looks at the root are left to the test */
 	struct fxp_limits limits;
 	uint64_t fsid;
@@ -75,6 +78,7 @@ struct peer {
 	int connect_err;      /* what link_connect() returns */
 
 	bool connected;
+	unsigned proof_open_count, proof_close_count; /* answered on this connection */
 	unsigned connect_count, reset_count, destroy_count, probe_count;
 	enum peer_lane_state lanes[PEER_LANES_MAX];
 	enum lane_class classes[PEER_LANES_MAX];
@@ -120,6 +124,7 @@ unsigned peer_waiting(const struct peer *p);
 
 void peer_status(struct peer *p, const struct peer_request *r, uint32_t code);
 void peer_handle(struct peer *p, const struct peer_request *r, const char *handle);
+void peer_index(struct peer *p, const struct peer_request *r, uint32_t index);
 void peer_attr(struct peer *p, const struct peer_request *r, const struct be_attr *attr);
 void peer_data(struct peer *p, const struct peer_request *r, const void *bytes, size_t len);
 
@@ -181,6 +186,9 @@ int got_where(void *owner, char *path, size_t size);
 /* Opens `path` against the peer: answers OPEN with `handle` and LSTAT with `attr`. */
 struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint64_t node,
                           const char *handle, const struct be_attr *attr);
+
+/* The same for reading, where a handle is as foretold; an empty file of yore. */
+struct be_file *peer_open_index(struct peer *p, const char *path, uint32_t index);
 
 /* Calls into the backend under test. */
 #define BE(p)  (fxp_backend((p)->fb))
