@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The fxp window: how many bytes of file data one direction of a connection keeps in flight.
- * Grown while the delivery rate grows, then held at about the rate times the least round trip.
+ * Grown while all of it comes back in each round trip, then held at a quarter more than the delivery
+ * rate times the least round trip.
  *
  * Thread: the loop; no timers.
  */
@@ -22,17 +23,22 @@ struct fxp_window {
 	int64_t delivered_ms;   /* of the last delivery */
 	int64_t rtt_min_ms;     /* -1: not measured */
 	int64_t rtt_min_at_ms;
-	int64_t rtt_round_ms;  /* the least of this round; 0: none yet */
 	unsigned drain_rounds; /* left with half the window, to see the round trip without queue */
 	int64_t rtt_drain_ms;  /* the least seen meanwhile; -1: none */
-	uint64_t rate;         /* bytes per second: the best of the last rounds */
-	uint64_t rates[FXP_WINDOW_RATE_SLOTS]; /* best of each of the last rounds */
-	unsigned round;
+	uint64_t rate;         /* bytes per second: the best of the last seconds */
+	uint64_t rates[FXP_WINDOW_RATE_SLOTS]; /* the best of each slot of time */
+	unsigned slot;
+	int64_t slot_ms;        /* when it began */
 	uint64_t round_end_len; /* delivered_len that ends the round */
-	uint64_t full_rate;     /* the rate when growth was last seen */
-	unsigned flat_count;    /* rounds without growth */
 	bool full;              /* growth is over: follow rate times round trip */
 	bool limited;           /* this round wanted to send more than the window let */
+	bool flying;            /* the first flight after a pause is under way: */
+	size_t flight_len;      /* what was sent before anything of it came back */
+	uint64_t flight_from_len; /* delivered_len before it */
+	int64_t flight_ms;      /* when it began */
+	uint64_t flight_rate;   /* bytes per second, what it has shown */
+	size_t target_len;      /* the window that would be; 0: not known */
+	int64_t step_ms;        /* the next step towards it is not before */
 };
 
 /* What a request notes when it is sent, for the rate when it is answered. */
@@ -59,8 +65,8 @@ void fxp_window_grow(struct fxp_window *w, unsigned lanes);
 /* A large sequential read begins: start from at least `len`. */
 void fxp_window_raise(struct fxp_window *w, size_t len);
 
-/* Return: true when a request of `len` bytes may go. Two always may. */
-bool fxp_window_room(struct fxp_window *w, size_t len);
+/* Return: true when one more request may go. Two always may. */
+bool fxp_window_room(struct fxp_window *w);
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms);
 

@@ -243,7 +243,7 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 	if (io->write && !fxp_stripes_ready(io->file) && c->up_window.in_flight_count > 1 &&
 	    link_unsent_len(fb->link) > UNSENT_LEN_MAX)
 		return false;
-	return fxp_window_room(io->write ? &c->up_window : &c->down_window, io->len);
+	return fxp_window_room(io->write ? &c->up_window : &c->down_window);
 }
 
 static bool held(const struct fxp_backend *fb, const struct fxp_io *io)

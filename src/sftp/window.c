@@ -7,9 +7,12 @@
 #define WINDOW_LEN_MIN  65536u /* bytes: two requests of the size every server takes */
 #define WINDOW_LEN_MAX  (256u * 1024u * 1024u) /* bytes */
 #define RTT_LIFE_MS     10000 /* a least round trip older than this is measured anew */
-#define GROWTH_PERCENT  125u  /* a round that delivers this much more than the last best grows */
-#define FLAT_ROUNDS_MAX 3u    /* rounds without growth that end it */
-#define DRAIN_ROUNDS    3u    /* one until the half window holds, two to measure */
+#define PAYS_PERCENT    90u   /* of a window that comes back in each round trip: it is no queue */
+#define STEP_LEN_MAX    (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
+#define FLIGHT_LEN_MIN  (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
+#define FLIGHT_SPAN_MS  8  /* a flight that took less measures the clock */
+#define SLOT_MS         500 /* a rate is believed for three to four slots: less is a stall, not the line */
+#define DRAIN_ROUNDS    3u /* one until the half window holds, two to measure */
 /*
  * Bytes per round trip from which one lane counts as limited by its channel window: 2 MiB in OpenSSH,
  * less what a rate misses that is measured while the stream has only just begun.
@@ -24,12 +27,19 @@ static size_t clamp(uint64_t len)
 	return len > WINDOW_LEN_MAX ? WINDOW_LEN_MAX : (size_t)len;
 }
 
-/* A quarter more than rate times round trip, so that a rate that rises is noticed. */
-static size_t product_len(const struct fxp_window *w)
+/* A quarter more than `rate` times the round trip, so that a rate that rises is noticed. */
+static size_t product_len(const struct fxp_window *w, uint64_t rate)
 {
 	uint64_t ms = (uint64_t)w->rtt_min_ms * 5 / 4 + SLACK_MS;
 
-	return clamp(w->rate * ms / 1000);
+	return clamp(rate * ms / 1000);
+}
+
+/* A round trip; while a window is tried, until all that is sent under it has come back. */
+static void begin_round(struct fxp_window *w)
+{
+	w->round_end_len = w->delivered_len + w->in_flight_len + (w->full ? 0 : w->window_len);
+	w->limited = false;
 }
 
 void fxp_window_init(struct fxp_window *w, size_t len)
@@ -46,46 +56,57 @@ void fxp_window_reset(struct fxp_window *w)
 	w->rtt_min_ms = -1;
 	w->drain_rounds = 0;
 	w->full = false;
-	w->flat_count = 0;
-	w->full_rate = 0;
-	w->rtt_round_ms = 0;
+	w->flying = false;
+	w->target_len = 0;
 }
 
 void fxp_window_grow(struct fxp_window *w, unsigned lanes)
 {
 	w->full = false;
-	w->flat_count = 0;
-	w->full_rate = w->rate;
-	if (w->rtt_min_ms < 0 || w->rate * (uint64_t)w->rtt_min_ms / 1000 < CHANNEL_LEN_FLOWING)
-		return;
 	/* From what flowed, not from what was tried; the channel windows open before the replies come. */
-	if (w->window_len > product_len(w))
-		w->window_len = product_len(w);
-	w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);
-	/* One whole window shows whether that was right; if not it is not tried again. */
-	w->round_end_len = w->delivered_len + w->window_len;
-	w->flat_count = FLAT_ROUNDS_MAX - 1;
+	if (w->rtt_min_ms >= 0 && w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
+		if (w->window_len > product_len(w, w->rate))
+			w->window_len = product_len(w, w->rate);
+		w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);
+	}
+	begin_round(w);
 }
 
 void fxp_window_raise(struct fxp_window *w, size_t len)
 {
-	if (!w->full && w->window_len < len)
-		w->window_len = len;
+	if (w->full || w->window_len >= len)
+		return;
+	w->window_len = len;
+	begin_round(w);
 }
 
-bool fxp_window_room(struct fxp_window *w, size_t len)
+bool fxp_window_room(struct fxp_window *w)
 {
-	if (w->in_flight_count < 2 || w->in_flight_len + len <= w->window_len)
+	/* The last one may stick out, or rounding would keep a small window small for ever. */
+	if (w->in_flight_count < 2 || w->in_flight_len < w->window_len)
 		return true;
 	w->limited = true;
 	return false;
 }
 
+/* After a pause the time without work must not count as slowness, nor its rate as the line's. */
+static void begin_flight(struct fxp_window *w, int64_t now_ms)
+{
+	w->delivered_ms = now_ms;
+	w->flight_ms = now_ms;
+	w->flight_from_len = w->delivered_len;
+	w->flight_len = 0;
+	w->flying = true;
+	if (!w->full)
+		begin_round(w);
+}
+
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms)
 {
-	/* After a pause the time without work must not count as slowness. */
 	if (w->in_flight_count == 0)
-		w->delivered_ms = now_ms;
+		begin_flight(w, now_ms);
+	if (w->flying && w->delivered_len == w->flight_from_len)
+		w->flight_len += len;
 	*s = (struct fxp_window_sample){.window = w,
 	                                .len = len,
 	                                .delivered_len = w->delivered_len,
@@ -106,41 +127,87 @@ static uint64_t best_rate(const struct fxp_window *w)
 }
 
 /*
- * Doubled while requests come back as fast as ever. When they take half as long again they wait in a
- * queue of ours: more would only lengthen it, and OpenSSH is slow when megabytes of a channel wait
- * in it. A rate that still rises then is waited for, one that does not ends the growth.
+ * A window pays when it comes back in each round trip. It is enlarged only then, and by no more than a
+ * step at once: what the line cannot hold waits in the server, and OpenSSH is slow when many megabytes
+ * of one channel do.
  */
 static void grow(struct fxp_window *w)
 {
-	bool queued = w->rtt_round_ms > w->rtt_min_ms * 3 / 2 + SLACK_MS;
-	bool faster = w->rate * 100 >= w->full_rate * GROWTH_PERCENT;
+	uint64_t came_len = w->rate * (uint64_t)(w->rtt_min_ms + SLACK_MS) / 1000;
 
-	if (!queued)
-		w->window_len = clamp((uint64_t)w->window_len * 2);
-	if (faster) {
-		w->full_rate = w->rate;
-		w->flat_count = 0;
-	} else if (queued || ++w->flat_count >= FLAT_ROUNDS_MAX) {
+	if (came_len * 100 < (uint64_t)w->window_len * PAYS_PERCENT)
 		w->full = true;
-	}
+	else if (w->window_len < STEP_LEN_MAX)
+		w->window_len = clamp((uint64_t)w->window_len * 2);
+	else
+		w->window_len = clamp((uint64_t)w->window_len + STEP_LEN_MAX);
 }
 
+/*
+ * All of the first flight has come back. It was sent at once, so its answers were as close to each
+ * other as the line carries them, and the line's rate is known before a window of that size was tried.
+ */
+static void end_flight(struct fxp_window *w, int64_t now_ms)
+{
+	int64_t span_ms = now_ms - w->flight_ms - w->rtt_min_ms;
+
+	w->flying = false;
+	if (w->full || w->flight_len < FLIGHT_LEN_MIN || span_ms < FLIGHT_SPAN_MS)
+		return;
+	w->flight_rate = (uint64_t)w->flight_len * 1000 / (uint64_t)span_ms;
+	w->target_len = product_len(w, w->flight_rate);
+	w->step_ms = now_ms;
+}
+
+/* Towards what the flight has shown, a step in the time in which the line carries it. */
+static void take_step(struct fxp_window *w, int64_t now_ms)
+{
+	size_t left_len = w->target_len - w->window_len;
+
+	w->window_len += left_len < STEP_LEN_MAX ? left_len : STEP_LEN_MAX;
+	w->step_ms = now_ms + (int64_t)(STEP_LEN_MAX * 1000ull / w->flight_rate);
+	begin_round(w);
+}
+
+static void end_drain(struct fxp_window *w)
+{
+	if (w->rtt_drain_ms < 0)
+		return;
+	w->rtt_min_ms = w->rtt_drain_ms;
+	w->rtt_min_at_ms = w->delivered_ms;
+}
+
+static void follow(struct fxp_window *w)
+{
+	size_t len = product_len(w, w->rate), most = w->window_len + STEP_LEN_MAX;
+
+	if (w->drain_rounds)
+		len = clamp(len / 2);
+	w->window_len = len < most ? len : most;
+}
+
+static void next_slot(struct fxp_window *w)
+{
+	w->slot = (w->slot + 1) % FXP_WINDOW_RATE_SLOTS;
+	w->rates[w->slot] = 0;
+	w->slot_ms = w->delivered_ms;
+}
+
+/* A round in which nothing had to wait for the window says nothing about the line. */
 static void end_round(struct fxp_window *w)
 {
 	w->rate = best_rate(w);
-	if (!w->full && w->limited)
-		grow(w);
-	w->rtt_round_ms = 0;
-	if (w->drain_rounds && --w->drain_rounds == 0 && w->rtt_drain_ms >= 0) {
-		w->rtt_min_ms = w->rtt_drain_ms;
-		w->rtt_min_at_ms = w->delivered_ms;
+	if (w->drain_rounds && --w->drain_rounds == 0)
+		end_drain(w);
+	if (w->limited || w->drain_rounds) {
+		if (!w->full)
+			grow(w);
+		if (w->full)
+			follow(w);
+		if (w->delivered_ms - w->slot_ms >= SLOT_MS)
+			next_slot(w);
 	}
-	if (w->full)
-		w->window_len = w->drain_rounds ? clamp(product_len(w) / 2) : product_len(w);
-	w->limited = false;
-	w->round = (w->round + 1) % FXP_WINDOW_RATE_SLOTS;
-	w->rates[w->round] = 0;
-	w->round_end_len = w->delivered_len + w->in_flight_len;
+	begin_round(w);
 }
 
 /*
@@ -180,12 +247,14 @@ void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t 
 	if (!delivered_len)
 		return;
 	see_rtt(w, rtt_ms, now_ms);
-	if (w->rtt_round_ms == 0 || rtt_ms < w->rtt_round_ms)
-		w->rtt_round_ms = rtt_ms;
 	span_ms = now_ms - s->delivered_ms;
 	rate = (w->delivered_len - s->delivered_len) * 1000 / (uint64_t)(span_ms > 0 ? span_ms : 1);
-	if (rate > w->rates[w->round])
-		w->rates[w->round] = rate;
+	if (rate > w->rates[w->slot])
+		w->rates[w->slot] = rate;
+	if (w->flying && w->delivered_len >= w->flight_from_len + w->flight_len)
+		end_flight(w, now_ms);
+	if (!w->full && w->window_len < w->target_len && now_ms >= w->step_ms)
+		take_step(w, now_ms);
 	/* Rounds shorter than the clock's grain would measure nothing but the grain. */
 	if (w->delivered_len >= w->round_end_len && span_ms > 0)
 		end_round(w);

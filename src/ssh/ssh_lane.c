@@ -19,12 +19,9 @@
 #include "ssh/ssh_conn.h"
 #include "util/log.h"
 
-/* The window of a lane, and that of one on which data flows: 1 Gbit/s times 200 ms is 25 MB. */
+/* The window of a lane, and that of one for data: 1 Gbit/s times 200 ms is 25 MB. */
 #define WINDOW_LEN (2u << 20)
 #define WINDOW_BULK_LEN (32u << 20)
-
-/* A lane has data flowing on it when so much has come. */
-#define WINDOW_FLOWING_LEN (256u << 10)
 
 /* Each WINDOW_ADJUST is worth at least this much, and comes before a quarter is used. */
 #define WINDOW_STEP_LEN (1u << 20)
@@ -195,7 +192,8 @@ void ssh_lane_open(struct lane *l)
 	struct ssh_lane *sl = ssh_lane_of(l);
 	struct ssh_conn *sc = conn_of_lane(sl);
 
-	sl->window_len = WINDOW_LEN;
+	/* Of a lane for data from the start: the first flight of READs is answered without a pause. */
+	sl->window_len = l->lane_class >= LANE_BULK ? WINDOW_BULK_LEN : WINDOW_LEN;
 	sl->channel = ssh_channel_new(sc->session);
 	if (!sl->channel) {
 		refuse(sl, "has no channel");
@@ -278,8 +276,7 @@ static void grow_window(struct ssh_lane *sl)
 {
 	uint32_t step = sl->window_len / 4 < WINDOW_STEP_LEN ? sl->window_len / 4 : WINDOW_STEP_LEN;
 
-	if (sl->window_len < WINDOW_BULK_LEN && sl->received_len >= WINDOW_FLOWING_LEN &&
-	    (sl->lane.lane_class >= LANE_BULK || sl->received_len >= 4 * (uint64_t)sl->window_len)) {
+	if (sl->window_len < WINDOW_BULK_LEN && sl->received_len >= 4 * (uint64_t)sl->window_len) {
 		sl->window_len = WINDOW_BULK_LEN;
 		step = 0;
 	}

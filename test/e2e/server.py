@@ -106,6 +106,8 @@ class Sshd:
             "MaxStartups": "200",
             "LogLevel": "VERBOSE",
             "Subsystem": f"sftp {SFTP_SERVER}",
+            # bash reads the tester's .bashrc for a command of sshd's, unless it is not the first shell.
+            "SetEnv": "SHLVL=1",
         }
         config.update(self.directives)
         lines = [f"{key} {value}" for key, value in config.items() if value is not None]

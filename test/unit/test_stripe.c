@@ -5,6 +5,7 @@
 
 #include "check_main.h"
 #include "peer.h"
+#include "sftp/engine.h"
 
 #define PIECE 261120u
 
@@ -260,6 +261,7 @@ START_TEST(lost)
 	ck_assert_uint_eq(lanes_used(), ALL_LANES);
 	peer_cut(&p, LINK_FAIL_NETWORK);
 	peer_wait(&p, 1000);
+	fxp_window_raise(&fxp_backend_of(BE(&p))->client.up_window, 12 * PIECE); /* all at once */
 	peer_answer_setup(&p);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "H2");
 	peer_run(&p);
