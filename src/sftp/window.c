@@ -27,12 +27,16 @@ static size_t clamp(uint64_t len)
 	return len > WINDOW_LEN_MAX ? WINDOW_LEN_MAX : (size_t)len;
 }
 
-/* A quarter more than `rate` times the round trip, so that a rate that rises is noticed. */
+/*
+ * What the line holds at `rate`, and a quarter more, so that a rate that rises is noticed; but no more
+ * than a step, for that part waits in the server.
+ */
 static size_t product_len(const struct fxp_window *w, uint64_t rate)
 {
-	uint64_t ms = (uint64_t)w->rtt_min_ms * 5 / 4 + SLACK_MS;
+	uint64_t len = rate * (uint64_t)w->rtt_min_ms / 1000;
+	uint64_t more_len = len / 4 < STEP_LEN_MAX ? len / 4 : STEP_LEN_MAX;
 
-	return clamp(rate * ms / 1000);
+	return clamp(len + more_len + rate * SLACK_MS / 1000);
 }
 
 /* A round trip; while a window is tried, until all that is sent under it has come back. */
