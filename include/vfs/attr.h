@@ -18,12 +18,16 @@ void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, ui
 		  struct stat *st);
 void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st);
 
+/* The kernel has been told the attributes of `n`. */
+void attr_shown(struct node *n);
+
 /* Ids for the server, from ids of this host. Return: as idmap_to_server(). */
 int attr_uid_to_server(const struct vfs *v, uint32_t uid, uint32_t *remote);
 int attr_gid_to_server(const struct vfs *v, uint32_t gid, uint32_t *remote);
 
-/* How long attributes `a` that the server has just told may be believed, in ms. */
+/* How long, and until when, attributes `a` that the server was asked for at `asked_ms` are believed. */
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a);
+int64_t attr_expiry(const struct vfs *v, const struct be_attr *a, int64_t asked_ms);
 
 /* The same for the absence of a name, and for what the kernel is told. */
 int64_t attr_negative_lifetime(const struct vfs *v);
@@ -31,11 +35,12 @@ int64_t attr_kernel_attr_timeout(const struct vfs *v, const struct node *n);
 int64_t attr_kernel_entry_timeout(const struct vfs *v, int64_t expires_ms);
 
 /*
- * The server has told `a` for `n`, asked when n->change_count was `change_count`. What we changed
- * since, and the size and mtime of a dirty file, stay ours. Return: true when content that we did
+ * The server has told `a` for `n`, asked at `asked_ms`, when n->change_count was `change_count`. What
+ * we changed since, and the size and mtime of a dirty file, stay ours. Return: true when content that we did
  * not write has changed (size or mtime of a clean file).
  */
-bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count);
+bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count,
+		 int64_t asked_ms);
 
 /* The same file by all that v3 shows? */
 bool attr_same_file(const struct be_attr *a, const struct be_attr *b);

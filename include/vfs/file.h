@@ -92,7 +92,7 @@ void file_send(struct file *f);
 void file_send_node(struct node *n);
 
 /* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
-void file_settle_unused(struct node *n);
+void file_settle_unused(struct vfs *v, struct node *n);
 
 /* write.c: room in the budget may have come back. */
 void file_room(struct vfs *v);

@@ -156,10 +156,14 @@ void op_fail_status(struct op *op, const struct be_status *st);
  */
 void op_enter(struct op *op, const struct be_attr *a);
 
-/* As far as it can be done without asking: NULL when only a live handle can tell, or no memory. */
+/*
+ * As far as it can be done without asking: NULL when only a live handle can tell, or no memory.
+ * `asked_ms`: when the server was asked; an answer older than what we know changes nothing. The
+ * caller owns a reference.
+ */
 struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 			 const struct be_attr *a, struct node *known, uint64_t known_count,
-			 int64_t expires_ms);
+			 int64_t asked_ms);
 
 /* Answers op with `n` under a name that is good until `expires_ms`. Frees the operation. */
 void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms);
@@ -171,7 +175,7 @@ void op_answer_attr(struct op *op, struct node *n);
 void entry_content_changed(struct node *n);
 
 /* A directory's contents were changed by us: its times are no longer known. */
-void entry_parent_changed(struct node *parent);
+void entry_parent_changed(struct vfs *v, struct node *parent);
 
 /* If starting a request failed (negative errno), answers with it. Return: true when it failed. */
 bool op_failed_start(struct op *op, int err);

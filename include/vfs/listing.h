@@ -42,16 +42,17 @@ struct listing {
 	int err;	   /* negative errno */
 	struct be_list *list; /* while it is being filled */
 	uint64_t change_count; /* of the directory when the server was asked */
+	uint64_t inside_count; /* the same */
 	struct node *node; /* referenced while it is being filled */
 	struct list waiters; /* struct op.wait */
 };
 
 /*
- * What a complete, fresh listing of `parent` says of `name`.
- * Return: 1 found (attributes and time of asking in *a, *expires_ms), 0 not there, -1 unknown.
+ * What a complete, fresh listing of `parent`, asked for at *asked_ms, says of `name`, and until when.
+ * Return: 1 found (attributes in *a), 0 not there, -1 unknown.
  */
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
-		   int64_t *expires_ms);
+		   int64_t *asked_ms, int64_t *expires_ms);
 
 /* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);

@@ -51,7 +51,11 @@ struct node {
 
 	struct be_attr attr;	 /* as the server told, with our own changes applied */
 	int64_t attr_expires_ms; /* in vfs's cache; 0: must be asked */
+	int64_t told_ms;	 /* when the server was asked for attr; 0: we made it up, or changed it */
 	uint64_t change_count;	 /* our own changes: an older answer does not overwrite them */
+	int64_t changed_ms;	 /* the last of them */
+	uint64_t shown_size;	 /* what the kernel takes the file's size for */
+	int64_t sent_back_ms;	 /* an open was, because of another size; 0: not */
 	uint32_t nlink;		 /* 0: unknown */
 	char *target;		 /* of a symbolic link, or NULL */
 
@@ -68,6 +72,7 @@ struct node {
 
 	/* Directories */
 	struct listing *listing; /* complete and ours to answer from, or NULL */
+	uint64_t inside_count;	 /* our own changes of what a listing shows */
 };
 
 int node_table_init(struct vfs *v);
@@ -80,6 +85,9 @@ struct node *node_find(struct vfs *v, uint64_t nodeid);
 struct node *node_create(struct vfs *v);
 
 struct node *node_ref(struct node *n);
+
+/* We have changed `n`: what the server was asked before is no news. */
+void node_changed(struct vfs *v, struct node *n);
 void node_unref(struct vfs *v, struct node *n);
 
 /* The kernel has been given `n` once more, or takes back `count` of its lookups. */

@@ -101,6 +101,13 @@ void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st)
 		st->st_nlink = 0; /* open, and without a name any more */
 }
 
+void attr_shown(struct node *n)
+{
+	n->shown_size = n->attr.size;
+	if (n->dirty)
+		n->mtime_shown = true;
+}
+
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a)
 {
 	bool dir = attr_is_dir(a);
@@ -116,6 +123,11 @@ int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a)
 		return fixed;
 	life = (attr_server_now(v) - (int64_t)a->mtime) * 1000 / LIFE_AGE_PART;
 	return life < min ? min : life > max ? max : life;
+}
+
+int64_t attr_expiry(const struct vfs *v, const struct be_attr *a, int64_t asked_ms)
+{
+	return asked_ms + attr_lifetime(v, a);
 }
 
 int64_t attr_negative_lifetime(const struct vfs *v)
@@ -150,7 +162,8 @@ bool attr_same_file(const struct be_attr *a, const struct be_attr *b)
 	       a->uid == b->uid && a->gid == b->gid;
 }
 
-bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count)
+bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count,
+		 int64_t asked_ms)
 {
 	uint32_t nlink = n->nlink;
 	bool ours = n->dirty || n->change_count != change_count;
@@ -168,7 +181,8 @@ bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_
 		n->attr.size = old.size;
 		n->attr.mtime = old.mtime;
 	}
-	n->attr_expires_ms = v->clock->now_ms + attr_lifetime(v, a);
+	n->attr_expires_ms = attr_expiry(v, a, asked_ms);
+	n->told_ms = n->dirty ? 0 : asked_ms;
 	if (changed && attr_is_link(a)) {
 		/* lookup.c makes a changed link a new node; the target is never mixed */
 		n->attr_expires_ms = 0;

@@ -20,7 +20,7 @@ static void copied(void *arg, const struct be_status *st)
 	struct vfs_req *req;
 	size_t len = op->len;
 
-	n->change_count++;
+	node_changed(v, n);
 	chunks_drop(n, 0, UINT64_MAX);
 	if (st->code != BE_OK) {
 		attr_expire(n);
@@ -29,6 +29,7 @@ static void copied(void *arg, const struct be_status *st)
 	}
 	if (end > n->attr.size)
 		n->attr.size = end;
+	n->shown_size = n->attr.size;
 	n->attr.mtime = (uint32_t)attr_server_now(v);
 	n->dirty = true; /* until the next flush has asked what it is now */
 	req = op_take_req(op);

@@ -131,10 +131,10 @@ static struct node *node_of_entry(struct vfs *v, struct node *parent, const stru
 	if (!e->attr_known || !(e->attr.valid & BE_ATTR_MODE) || ids_check(v, &e->attr) != 0 ||
 	    (v->cfg.follow_symlinks && attr_is_link(&e->attr)))
 		return NULL;
-	*expires_ms = l->asked_ms + attr_lifetime(v, &e->attr);
+	*expires_ms = attr_expiry(v, &e->attr, l->asked_ms);
 	if (*expires_ms <= v->clock->now_ms)
 		return NULL;
-	return entry_known(v, parent, e->name, &e->attr, n, n ? n->change_count : 0, *expires_ms);
+	return entry_known(v, parent, e->name, &e->attr, n, n ? n->change_count : 0, l->asked_ms);
 }
 
 static bool add_entry(struct op *op, struct dir *d, const struct entry *e, off_t next_off)
@@ -166,8 +166,7 @@ static bool add_entry(struct op *op, struct dir *d, const struct entry *e, off_t
 	fits = v->replies->dirent(op->req, e->name, &out, next_off);
 	if (n) {
 		if (fits) {
-			if (n->dirty)
-				n->mtime_shown = true;
+			attr_shown(n);
 			node_looked_up(n);
 		}
 		node_unref(v, n);

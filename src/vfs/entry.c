@@ -13,9 +13,9 @@
 #include "vfs/ids.h"
 #include "vfs/internal.h"
 
-void entry_parent_changed(struct node *parent)
+void entry_parent_changed(struct vfs *v, struct node *parent)
 {
-	parent->change_count++;
+	node_changed(v, parent);
 	attr_expire(parent);
 }
 
@@ -40,30 +40,32 @@ static bool changed_since(const struct node *n, const struct be_attr *a, uint64_
 }
 
 static struct node *new_node(struct vfs *v, struct node *parent, const char *name,
-			     const struct be_attr *a, int64_t expires_ms)
+			     const struct be_attr *a, int64_t asked_ms)
 {
 	struct node *n = node_create(v);
 
 	if (!n)
 		return NULL;
-	if (name_set(v, parent, name, n, expires_ms) < 0) {
+	if (name_set(v, parent, name, n, attr_expiry(v, a, asked_ms)) < 0) {
 		node_unref(v, n);
 		return NULL;
 	}
 	node_number(v, n);
-	attr_update(v, n, a, n->change_count);
+	attr_update(v, n, a, n->change_count, asked_ms);
 	return n;
 }
 
 struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 			 const struct be_attr *a, struct node *known, uint64_t known_count,
-			 int64_t expires_ms)
+			 int64_t asked_ms)
 {
 	struct name *d = name_find(v, parent, name);
 	struct node *n = d ? d->node : NULL;
 
 	if (n && n != known)
 		known_count = n->change_count - 1; /* came in meanwhile: newer than the answer */
+	if (n && (asked_ms < n->changed_ms || asked_ms < n->told_ms))
+		return node_ref(n); /* we know better */
 	if (n && changed_since(n, a, known_count)) {
 		bool replaced = !same_type(&n->attr, a) || attr_is_link(a);
 
@@ -75,10 +77,10 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 		}
 	}
 	if (!n)
-		return new_node(v, parent, name, a, expires_ms);
+		return new_node(v, parent, name, a, asked_ms);
 	node_ref(n);
-	d->expires_ms = expires_ms;
-	if (attr_update(v, n, a, known_count))
+	d->expires_ms = attr_expiry(v, a, asked_ms);
+	if (attr_update(v, n, a, known_count, asked_ms))
 		entry_content_changed(n);
 	return n;
 }
@@ -130,8 +132,7 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
 	attr_node_stat(v, n, &e.st);
 	e.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
 	e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
-	if (n->dirty)
-		n->mtime_shown = true;
+	attr_shown(n);
 	node_looked_up(n);
 	op_free(op);
 	if (!v->replies->entry(req, &e))
@@ -159,8 +160,7 @@ void op_answer_attr(struct op *op, struct node *n)
 		return;
 	req = op_take_req(op);
 	attr_node_stat(v, n, &st);
-	if (n->dirty)
-		n->mtime_shown = true;
+	attr_shown(n);
 	op_free(op);
 	if (req)
 		v->replies->attr(req, &st, timeout_ms);
@@ -186,29 +186,29 @@ static void compared(void *arg, const struct be_status *st, const struct be_attr
 	struct vfs *v = op->v;
 	struct name *d = name_find(v, op->node, op_name(op));
 	struct node *n = d ? d->node : NULL;
-	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, &op->got);
+	int64_t expires_ms = attr_expiry(v, &op->got, op->since_ms);
 
 	if (n && n == op->known) {
 		bool same = st->code == BE_OK && a && attr_same_file(a, &op->got);
 
 		if (same) {
-			if (attr_update(v, n, a, n->change_count))
+			if (attr_update(v, n, a, n->change_count, op->since_ms))
 				entry_content_changed(n);
 		} else {
 			name_drop(v, d);
 		}
 	}
 	/* Nothing is left to compare: what is there now is the node, or there is none. */
-	n = entry_known(v, op->node, op_name(op), &op->got, NULL, 0, expires_ms);
+	n = entry_known(v, op->node, op_name(op), &op->got, NULL, 0, op->since_ms);
 	finish(op, n, expires_ms);
 }
 
 void op_enter(struct op *op, const struct be_attr *a)
 {
 	struct vfs *v = op->v;
-	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, a);
+	int64_t expires_ms = attr_expiry(v, a, op->since_ms);
 	struct node *n = entry_known(v, op->node, op_name(op), a, op->known, op->known_count,
-				     expires_ms);
+				     op->since_ms);
 
 	if (n) {
 		finish(op, n, expires_ms);

@@ -9,6 +9,7 @@
 
 #include "vfs/attr.h"
 #include "vfs/internal.h"
+#include "vfs/listing.h"
 
 static bool fh_matches(const struct hash_node *hn, const void *key)
 {
@@ -112,14 +113,15 @@ struct op *op_on_file(struct vfs *v, struct vfs_req *req, enum op_kind kind, uin
 	return op;
 }
 
-void file_settle_unused(struct node *n)
+void file_settle_unused(struct vfs *v, struct node *n)
 {
 	if (!list_empty(&n->files) || n->settling_count || !n->dirty)
 		return;
 	n->dirty = false;
 	n->pages.known = false;
-	n->change_count++;
+	node_changed(v, n);
 	attr_expire(n);
+	listing_show(v, n, NULL);
 }
 
 void file_release(struct file *f)
@@ -138,6 +140,6 @@ void file_release(struct file *f)
 	f->be = NULL;
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
-	file_settle_unused(n);
+	file_settle_unused(v, n);
 	file_unref(f);
 }

@@ -148,13 +148,14 @@ void listing_drop(struct vfs *v, struct node *parent)
 }
 
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
-		   int64_t *expires_ms)
+		   int64_t *asked_ms, int64_t *expires_ms)
 {
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
 	if (!l)
 		return -1;
+	*asked_ms = l->asked_ms;
 	e = entry_find(l, name);
 	if (!e || e->removed) {
 		int64_t until = l->asked_ms + attr_negative_lifetime(v);
@@ -165,7 +166,7 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct 
 	if (!e->attr_known || (v->cfg.follow_symlinks && attr_is_link(&e->attr)))
 		return -1;
 	*a = e->attr;
-	*expires_ms = l->asked_ms + attr_lifetime(v, a);
+	*expires_ms = attr_expiry(v, a, l->asked_ms);
 	return *expires_ms > v->clock->now_ms ? 1 : -1;
 }
 
@@ -174,6 +175,7 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
+	parent->inside_count++;
 	if (!l)
 		return;
 	e = entry_find(l, name);
@@ -203,6 +205,7 @@ void listing_remove(struct vfs *v, struct node *parent, const char *name)
 	struct listing *l = fresh(v, parent);
 	struct entry *e = l ? entry_find(l, name) : NULL;
 
+	parent->inside_count++;
 	if (!e)
 		return;
 	e->removed = true;
@@ -248,9 +251,10 @@ static void install(struct listing *l)
 	struct vfs *v = l->v;
 
 	if (l->err || l->first || l->count > LISTING_COUNT_MAX ||
-	    n->change_count != l->change_count || !v->cfg.dir_cache)
+	    n->change_count != l->change_count || n->inside_count != l->inside_count ||
+	    !v->cfg.dir_cache)
 		return;
-	l->expires_ms = l->asked_ms + attr_lifetime(v, &n->attr);
+	l->expires_ms = attr_expiry(v, &n->attr, l->asked_ms);
 	if (l->expires_ms <= v->clock->now_ms)
 		return;
 	l->ref_count++;
@@ -313,6 +317,7 @@ static struct listing *fill_start(struct vfs *v, struct node *n, int *err)
 	}
 	l->asked_ms = v->clock->now_ms;
 	l->change_count = n->change_count;
+	l->inside_count = n->inside_count;
 	l->node = node_ref(n);
 	*err = v->ops->list(v->be, path, filled, fill_done, l, &l->list);
 	free(path);

@@ -87,7 +87,7 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 {
 	struct vfs *v = op->v;
 	struct name *d = name_find(v, parent, name);
-	int64_t now = v->clock->now_ms, expires_ms;
+	int64_t now = v->clock->now_ms, expires_ms, asked_ms;
 	struct be_attr a;
 	struct node *n;
 
@@ -101,13 +101,13 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 			return true;
 		}
 	}
-	switch (listing_lookup(v, parent, name, &a, &expires_ms)) {
+	switch (listing_lookup(v, parent, name, &a, &asked_ms, &expires_ms)) {
 	case 0:
 		answer_absent(op, expires_ms);
 		return true;
 	case 1:
 		n = entry_known(v, parent, name, &a, d ? d->node : NULL,
-				d && d->node ? d->node->change_count : 0, expires_ms);
+				d && d->node ? d->node->change_count : 0, asked_ms);
 		if (!n)
 			return false;
 		op_answer_entry(op, n, expires_ms);
@@ -175,7 +175,7 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 		name_is_stale(op);
 		return;
 	}
-	if (attr_update(op->v, n, a, op->change_count))
+	if (attr_update(op->v, n, a, op->change_count, op->since_ms))
 		entry_content_changed(n);
 	op_answer_attr(op, n);
 }

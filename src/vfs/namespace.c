@@ -22,7 +22,7 @@ static void name_gone(struct vfs *v, struct node *parent, const char *bytes)
 	struct node *n = d ? d->node : NULL;
 
 	if (n) {
-		n->change_count++;
+		node_changed(v, n);
 		if (n->nlink > 1)
 			n->nlink--;
 	}
@@ -36,7 +36,7 @@ static void made(struct op *op, const struct be_attr *a)
 	struct vfs *v = op->v;
 
 	name_gone(v, op->node, op_name(op));
-	entry_parent_changed(op->node);
+	entry_parent_changed(v, op->node);
 	listing_add(v, op->node, op_name(op), a);
 }
 
@@ -122,19 +122,19 @@ static void linked(void *arg, const struct be_status *st, const struct be_attr *
 	struct vfs *v = op->v;
 	struct node *n = op->node2;
 	const char *name = op_name2(op);
-	int64_t expires_ms = v->clock->now_ms + attr_lifetime(v, &n->attr);
+	int64_t expires_ms = attr_expiry(v, &n->attr, op->since_ms);
 
 	if (st->code != BE_OK) {
 		op_fail_status(op, st);
 		return;
 	}
 	name_gone(v, op->node, name);
-	entry_parent_changed(op->node);
+	entry_parent_changed(v, op->node);
 	/* v3 shows no count: two names are certain, more were known or are not. */
 	n->nlink = (n->nlink ? n->nlink : 1) + 1;
-	n->change_count++;
+	node_changed(v, n);
 	if (a)
-		attr_update(v, n, a, n->change_count);
+		attr_update(v, n, a, n->change_count, op->since_ms);
 	listing_add(v, op->node, name, a);
 	if (name_set(v, op->node, name, n, expires_ms) < 0)
 		op_fail(op, -ENOMEM);
@@ -178,7 +178,7 @@ static void removed(void *arg, const struct be_status *st)
 	}
 	/* Gone either way: what we knew of the name is over. */
 	name_gone(v, op->node, op_name(op));
-	entry_parent_changed(op->node);
+	entry_parent_changed(v, op->node);
 	listing_remove(v, op->node, op_name(op));
 	if (st->code != BE_OK) {
 		op_fail_status(op, st);
@@ -215,8 +215,8 @@ static void move_names(struct op *op)
 	struct name *target = name_find(v, op->node2, to);
 	struct node *n = d ? d->node : NULL;
 
-	entry_parent_changed(op->node);
-	entry_parent_changed(op->node2);
+	entry_parent_changed(v, op->node);
+	entry_parent_changed(v, op->node2);
 	if (n && target && target->node == n)
 		return; /* two names of one file: rename(2) leaves both */
 	node_ref(op->node2);
@@ -225,7 +225,7 @@ static void move_names(struct op *op)
 	listing_add(v, op->node2, to, n && n->attr_expires_ms > v->clock->now_ms ? &n->attr : NULL);
 	d = name_find(v, op->node, from);
 	if (n && d) {
-		n->change_count++;
+		node_changed(v, n);
 		name_move(v, d, op->node2, to, d->expires_ms);
 	} else if (d) {
 		name_drop(v, d);

@@ -94,6 +94,13 @@ struct node *node_ref(struct node *n)
 	return n;
 }
 
+void node_changed(struct vfs *v, struct node *n)
+{
+	n->change_count++;
+	n->changed_ms = v->clock->now_ms;
+	n->told_ms = 0;
+}
+
 static void ino_clear(struct vfs *v, struct node *n)
 {
 	if (n->ino)

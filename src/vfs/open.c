@@ -20,6 +20,9 @@
 
 #define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
 
+/* The kernel opens again at once; what comes later has nothing to do with it. */
+#define SENT_BACK_MS 1000
+
 static uint32_t backend_flags(int flags)
 {
 	uint32_t out = 0;
@@ -99,13 +102,34 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
 	answer_opened(op, f, &o);
 }
 
+/*
+ * The kernel reads no further than the size it was told, however long ago. Sent back with ESTALE it
+ * looks the name up and opens again; a file that grows while it does so is read without its cache.
+ */
+static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
+{
+	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
+	    n->attr.size == n->shown_size)
+		return false;
+	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
+	n->sent_back_ms = *again ? 0 : v->clock->now_ms;
+	return true;
+}
+
 static void answer_open(struct op *op, struct be_file *be, const struct be_attr *a)
 {
 	struct vfs *v = op->v;
 	struct node *n = op->node;
-	struct file *f = file_create(v, n, be, op->flags);
 	struct vfs_opened o = {0};
+	bool again = false;
+	struct file *f;
 
+	if (size_is_news(v, n, op->flags, &again) && !again) {
+		v->ops->close(v->be, be);
+		op_fail(op, -ESTALE);
+		return;
+	}
+	f = file_create(v, n, be, op->flags);
 	if (!f) {
 		op_fail(op, -ENOMEM);
 		return;
@@ -120,6 +144,7 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		return;
 	}
 	describe_open(v, n, f, a, &o);
+	o.direct_io = o.direct_io || again;
 	answer_opened(op, f, &o);
 }
 
@@ -146,7 +171,7 @@ static void compared(void *arg, const struct be_status *st, const struct be_attr
 	struct op *op = o->op;
 
 	if (st->code == BE_OK && a && attr_same_file(a, &o->attr)) {
-		if (attr_update(op->v, op->node, a, op->node->change_count))
+		if (attr_update(op->v, op->node, a, op->node->change_count, op->since_ms))
 			op->node->pages.known = false;
 		answer_open(op, o->be, &o->attr);
 	} else {
@@ -186,13 +211,14 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		return;
 	}
 	if (op->flags & O_TRUNC) {
-		n->change_count++;
+		node_changed(v, n);
 		n->dirty = false;
 		chunks_drop(n, 0, UINT64_MAX);
 		if (a)
-			attr_update(v, n, a, n->change_count);
+			attr_update(v, n, a, n->change_count, op->since_ms);
 		else
 			attr_expire(n);
+		n->shown_size = 0;
 	} else if (a && n->attr.valid && n->change_count == op->change_count) {
 		if ((n->attr.mode & S_IFMT) != (a->mode & S_IFMT)) {
 			stale(op, be);
@@ -202,7 +228,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 			compare(op, be, a);
 			return;
 		}
-		attr_update(v, n, a, op->change_count);
+		attr_update(v, n, a, op->change_count, op->since_ms);
 	}
 	answer_open(op, be, a);
 }
@@ -244,6 +270,7 @@ static void answer_create(struct op *op, struct node *n, struct be_file *be,
 	if (f) {
 		describe_open(v, n, f, a, &o);
 		attr_node_stat(v, n, &e.st);
+		attr_shown(n);
 		e.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
 		e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
 		node_looked_up(n);
@@ -267,15 +294,15 @@ static void created_right(struct op *op, const struct be_attr *a)
 	int64_t expires_ms;
 	struct name *d;
 
-	entry_parent_changed(parent);
-	expires_ms = v->clock->now_ms + attr_lifetime(v, a);
+	entry_parent_changed(v, parent);
+	expires_ms = attr_expiry(v, a, op->since_ms);
 	d = name_find(v, parent, name);
 	n = entry_known(v, parent, name, a, d ? d->node : NULL,
-			d && d->node ? d->node->change_count : 0, expires_ms);
+			d && d->node ? d->node->change_count : 0, op->since_ms);
 	if (!n && d) {
 		/* The name was ours to know and is another file now, or changed under us. */
 		name_drop(v, d);
-		n = entry_known(v, parent, name, a, NULL, 0, expires_ms);
+		n = entry_known(v, parent, name, a, NULL, 0, op->since_ms);
 	}
 	if (!n) {
 		v->ops->close(v->be, be);

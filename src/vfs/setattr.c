@@ -100,7 +100,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 	struct node *n = op->node;
 	bool resized = op->want.valid & BE_ATTR_SIZE;
 
-	n->change_count++;
+	node_changed(v, n);
 	if (resized)
 		chunks_drop(n, 0, UINT64_MAX);
 	if (st->code != BE_OK) {
@@ -111,7 +111,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 	}
 	apply_to_dirty(n, &op->want, attr_server_now(v));
 	if (a)
-		attr_update(v, n, a, n->change_count);
+		attr_update(v, n, a, n->change_count, op->since_ms);
 	else
 		attr_expire(n);
 	if (!n->dirty && a) {
@@ -174,7 +174,7 @@ static void got_other_half(void *arg, const struct be_status *st, const struct b
 		op_fail_status(op, st);
 		return;
 	}
-	attr_update(op->v, op->node, a, op->change_count);
+	attr_update(op->v, op->node, a, op->change_count, op->since_ms);
 	send_change(op);
 }
 

@@ -261,7 +261,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 	uint64_t old_size = n->attr.size;
 
 	f->wrote = true;
-	n->change_count++;
+	node_changed(v, n);
 	/* Short chunks end at the old size: what lies between it and us is a hole now. */
 	if (off > old_size)
 		chunks_drop(n, old_size, off + len - old_size);
@@ -269,6 +269,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 		chunks_drop(n, off, len);
 	if (off + len > old_size)
 		n->attr.size = off + len;
+	n->shown_size = n->attr.size;
 	n->attr.mtime = (uint32_t)attr_server_now(v);
 	n->mtime_shown = false;
 	n->attr_expires_ms = v->clock->now_ms + attr_lifetime(v, &n->attr);
@@ -445,7 +446,7 @@ void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *byte
 }
 
 /* A flush has ended with the server's own word on what the file is now. */
-static void settle(struct vfs *v, struct node *n, const struct be_attr *a)
+static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms)
 {
 	bool whole = a->size == n->attr.size && !n->torn;
 
@@ -458,8 +459,8 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a)
 	n->dirty = false;
 	n->mtime_shown = false;
 	n->torn = false;
-	n->change_count++;
-	attr_update(v, n, a, n->change_count);
+	node_changed(v, n);
+	attr_update(v, n, a, n->change_count, asked_ms);
 	n->pages = (struct version){
 	    .size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
 	listing_show(v, n, a);
@@ -471,6 +472,7 @@ struct settling {
 	struct node *node; /* referenced */
 	struct op *op;	   /* that waits for the answer, or NULL */
 	uint64_t change_count;
+	int64_t asked_ms;
 };
 
 static void settled(void *arg, const struct be_status *st, const struct be_attr *a)
@@ -481,9 +483,9 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 	n->settling_count--;
 	/* The count tells whether a write came in after the question: then ours is newer. */
 	if (st->code == BE_OK && a && n->change_count == s->change_count)
-		settle(s->v, n, a);
+		settle(s->v, n, a, s->asked_ms);
 	else
-		file_settle_unused(n);
+		file_settle_unused(s->v, n);
 	if (s->op)
 		one_less(s->op);
 	node_unref(s->v, n);
@@ -508,7 +510,8 @@ static void flush_send(struct op *op)
 	file_send_node(n);
 	if (!s)
 		return;
-	*s = (struct settling){v, node_ref(n), n->mtime_shown ? op : NULL, n->change_count};
+	*s = (struct settling){v, node_ref(n), n->mtime_shown ? op : NULL, n->change_count,
+			       v->clock->now_ms};
 	err = s->op ? v->ops->fsetattr(v->be, f->be, &times, settled, s) :
 		      v->ops->fstat(v->be, f->be, settled, s);
 	if (err < 0) {
