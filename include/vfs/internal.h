@@ -47,6 +47,9 @@ struct vfs {
 	uint64_t write_error_count;
 	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
+	struct list walks; /* struct walk.entry, the latest used first */
+	size_t walk_count;
+	struct timer walk_timer; /* armed while there are any */
 
 	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
 	size_t unacked_len;   /* their bytes */

@@ -70,6 +70,15 @@ void listing_drop(struct vfs *v, struct node *parent);
  */
 struct listing *listing_get(struct vfs *v, struct node *n, int *err);
 
+/*
+ * The same for nobody yet: the cached one, one that is on its way, or one asked for now; the caller
+ * owns a reference. Directories with too many entries are given up. Return: NULL on failure.
+ */
+struct listing *listing_ahead(struct vfs *v, struct node *n);
+
+/* Is there a complete one that answers? */
+bool listing_cached(struct vfs *v, struct node *n);
+
 /* NULL is fine. The last one stops a listing that is being filled. */
 void listing_unref(struct listing *l);
 

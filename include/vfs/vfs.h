@@ -35,6 +35,7 @@ struct vfs_req {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid; /* the calling thread, as /proc knows it */
+	pid_t program; /* its process, for those requests that look-ahead learns from; else 0 */
 	mode_t umask;
 
 	struct op *op; /* what vfs is doing about it; NULL once answered */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Is the program that waits for an answer about to die? Thread: the loop. Blocks: for procfs.
+ * What procfs tells of the program that waits for an answer: is it about to die, and which process is
+ * it? Thread: the loop. Blocks: for procfs.
  * Spec: proc(5), SigPnd: signals pending for the thread; a fatal signal to a process shows up as
  * SIGKILL pending in each of its threads.
  */
@@ -14,28 +15,62 @@
 
 #include "private.h"
 
-bool fusefs_caller_dying(pid_t tid)
+/* How long a thread's process is remembered: numbers of threads are used again, but not at once. */
+#define PROGRAM_LIFE_MS 1000
+
+/*
+ * The text after `key` in the status of a thread; `text` holds it.
+ * Return: NULL with a negative errno in *err, 0 when there is no such line.
+ */
+static const char *status_of(pid_t tid, const char *key, char *text, size_t size, int *err)
 {
 	char path[64];
-	char text[4096];
-	static const char key[] = "\nSigPnd:";
 
-	if (tid <= 0)
-		return false;
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT; /* no such thread any more */
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-	int err = errno;
+	if (fd < 0) {
+		*err = -errno;
+		return NULL;
+	}
+	ssize_t n = read(fd, text, size - 1);
+	*err = n < 0 ? -errno : 0;
 	close(fd);
 	if (n < 0)
-		return err == ESRCH;
+		return NULL;
 	text[n] = '\0';
 
 	const char *at = strstr(text, key);
-	if (!at)
+	return at ? at + strlen(key) : NULL;
+}
+
+bool fusefs_caller_dying(pid_t tid)
+{
+	char text[4096];
+	int err;
+
+	if (tid <= 0)
 		return false;
-	unsigned long long pending = strtoull(at + strlen(key), NULL, 16);
-	return pending & (1ULL << (SIGKILL - 1));
+	const char *at = status_of(tid, "\nSigPnd:", text, sizeof(text), &err);
+	if (!at)
+		return err == -ENOENT || err == -ESRCH; /* no such thread any more */
+	return strtoull(at, NULL, 16) & (1ULL << (SIGKILL - 1));
+}
+
+pid_t fusefs_caller_program(struct fusefs *fs, pid_t tid)
+{
+	struct fusefs_caller *c = &fs->callers[(unsigned)tid % FUSEFS_CALLER_COUNT];
+	char text[4096];
+	int err;
+
+	if (tid <= 0)
+		return 0;
+	if (c->tid == tid && fs->clock->now_ms - c->since_ms < PROGRAM_LIFE_MS)
+		return c->program;
+	const char *at = status_of(tid, "\nTgid:", text, sizeof(text), &err);
+	*c = (struct fusefs_caller){
+	    .tid = tid,
+	    .program = at ? (pid_t)strtol(at, NULL, 10) : tid,
+	    .since_ms = fs->clock->now_ms,
+	};
+	return c->program;
 }

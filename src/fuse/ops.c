@@ -25,9 +25,16 @@ static struct vfs *vfs_of(fuse_req_t req)
 	if (!call)                                                                                 \
 	return
 
+/* Look-ahead learns from these requests. */
+static void name_program(struct fusefs_call *call)
+{
+	call->req.program = fusefs_caller_program(call->fs, call->req.pid);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	CALL_OR_RETURN(call, req);
+	name_program(call);
 	vfs_lookup(call->fs->vfs, &call->req, parent, name);
 }
 
@@ -140,6 +147,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
+	name_program(call);
 	vfs_open(call->fs->vfs, &call->req, ino, fi->flags);
 }
 
@@ -191,6 +199,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	CALL_OR_RETURN(call, req);
+	name_program(call);
 	vfs_opendir(call->fs->vfs, &call->req, ino);
 }
 

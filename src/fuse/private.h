@@ -11,6 +11,15 @@
 #include "fuse/fusefs.h"
 #include "util/list.h"
 
+/* Threads whose process is remembered, one in each place. */
+#define FUSEFS_CALLER_COUNT 256
+
+struct fusefs_caller {
+	pid_t tid;
+	pid_t program;
+	int64_t since_ms;
+};
+
 struct fusefs {
 	struct fuse_session *session;
 	struct vfs *vfs;
@@ -24,6 +33,7 @@ struct fusefs {
 	bool interrupt_new;      /* some of them have not been passed on yet */
 	struct timer recheck;    /* armed while `interrupted` has any */
 	bool mounted;
+	struct fusefs_caller callers[FUSEFS_CALLER_COUNT];
 };
 
 /* One request of the kernel, from its arrival to its one reply. */
@@ -58,6 +68,9 @@ void fusefs_call_recheck(void *arg);
 
 /* caller.c: does the thread have SIGKILL pending? */
 bool fusefs_caller_dying(pid_t tid);
+
+/* caller.c: the process of a thread; 0 when it is not one of this host's. */
+pid_t fusefs_caller_program(struct fusefs *fs, pid_t tid);
 
 /* control.c: is this opening of a directory meant for us, and not for vfs? */
 bool fusefs_control_opens(fuse_ino_t ino, const struct fuse_file_info *fi);

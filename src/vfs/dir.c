@@ -13,6 +13,7 @@
 #include "vfs/ids.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/walk.h"
 
 /* Offsets 0 and 1 are "." and "..": entry i of the listing is at offset i + 2. */
 #define DOT_COUNT 2
@@ -98,6 +99,7 @@ void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 	d->fh = op->fh = ++v->last_fh;
 	d->node = node_ref(op->node);
 	hash_add(&v->dirs, &d->by_fh, hash_u64(d->fh));
+	walk_opendir(v, req->program, d->node, d->listing);
 	if (d->listing->complete || d->listing->started)
 		opendir_continue(op);
 	else

@@ -9,6 +9,7 @@
 #include "vfs/attr.h"
 #include "vfs/dir.h"
 #include "vfs/errno.h"
+#include "vfs/walk.h"
 
 /* Tombstones and additions that a cached listing may collect before it is not worth keeping. */
 #define CHURN_COUNT_MAX 1000
@@ -77,6 +78,8 @@ static void fill_stop(struct listing *l)
 {
 	struct node *n = l->node;
 
+	if (n && n->filling == l)
+		n->filling = NULL;
 	if (l->list)
 		l->v->ops->list_cancel(l->v->be, l->list);
 	l->list = NULL;
@@ -229,11 +232,27 @@ static void wake(struct listing *l)
 	listing_unref(l);
 }
 
+/* A listing that nobody has asked for fails, or becomes too long. */
+static void give_up(struct listing *l)
+{
+	l->ref_count++;
+	fill_stop(l);
+	l->err = -EIO;
+	l->complete = true;
+	walk_filled(l->v, l);
+	listing_unref(l);
+}
+
 static void filled(void *arg, const struct be_entry *entries, size_t count)
 {
 	struct listing *l = arg;
 
 	l->started = true;
+	if (l->node->filling == l && l->count + count > LISTING_COUNT_MAX) {
+		l->node->huge = true;
+		give_up(l);
+		return;
+	}
 	for (size_t i = 0; i < count; i++)
 		if (!listing_append(l, entries[i].name, entries[i].name_len, &entries[i].attr))
 			l->err = -ENOMEM;
@@ -244,14 +263,19 @@ static void filled(void *arg, const struct be_entry *entries, size_t count)
 	wake(l);
 }
 
+/* No change of ours has overtaken it. */
+static bool is_current(const struct listing *l)
+{
+	return l->node->change_count == l->change_count && l->node->inside_count == l->inside_count;
+}
+
 /* A complete listing answers lookups, unless a change of ours overtook it or it streamed. */
 static void install(struct listing *l)
 {
 	struct node *n = l->node;
 	struct vfs *v = l->v;
 
-	if (l->err || l->first || l->count > LISTING_COUNT_MAX ||
-	    n->change_count != l->change_count || n->inside_count != l->inside_count ||
+	if (l->err || l->first || l->count > LISTING_COUNT_MAX || !is_current(l) ||
 	    !v->cfg.dir_cache)
 		return;
 	l->expires_ms = attr_expiry(v, &n->attr, l->asked_ms);
@@ -271,6 +295,7 @@ static void fill_failed(void *arg, int err)
 	l->complete = true;
 	l->node = NULL;
 	wake(l);
+	walk_filled(l->v, l);
 	node_unref(l->v, n);
 	listing_unref(l);
 }
@@ -285,6 +310,12 @@ static void fill_done(void *arg, const struct be_status *st)
 
 	l->started = true;
 	l->list = NULL;
+	if (st->code != BE_OK && n->filling == l) {
+		give_up(l);
+		return;
+	}
+	if (n->filling == l)
+		n->filling = NULL;
 	if (st->code != BE_OK) {
 		path = node_path(v, n, NULL, &err);
 		l->ref_count++; /* for the second look */
@@ -296,8 +327,11 @@ static void fill_done(void *arg, const struct be_status *st)
 	l->complete = true;
 	install(l);
 	l->node = NULL;
+	l->ref_count++;
 	wake(l);
+	walk_filled(v, l);
 	node_unref(v, n);
+	listing_unref(l);
 }
 
 /* A listing of `n` asked for now. Return: NULL with a negative errno in *err. */
@@ -334,8 +368,36 @@ struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 {
 	struct listing *l = fresh(v, n);
 
-	if (!l)
+	if (l) {
+		l->ref_count++;
+		return l;
+	}
+	l = n->filling;
+	if (!l || !is_current(l))
 		return fill_start(v, n, err);
+	n->filling = NULL; /* its own now, to stream from if it becomes long */
 	l->ref_count++;
 	return l;
+}
+
+struct listing *listing_ahead(struct vfs *v, struct node *n)
+{
+	struct listing *l = fresh(v, n);
+	int err;
+
+	if (!l && n->filling && is_current(n->filling))
+		l = n->filling;
+	if (l) {
+		l->ref_count++;
+		return l;
+	}
+	l = fill_start(v, n, &err);
+	if (l)
+		n->filling = l;
+	return l;
+}
+
+bool listing_cached(struct vfs *v, struct node *n)
+{
+	return fresh(v, n) != NULL;
 }

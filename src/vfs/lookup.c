@@ -11,6 +11,7 @@
 #include "vfs/internal.h"
 #include "vfs/links.h"
 #include "vfs/listing.h"
+#include "vfs/walk.h"
 
 /* df in a loop, or a tool that asks before every file: the same answer for this long. */
 #define STATVFS_LIFE_MS 1000
@@ -131,6 +132,7 @@ void vfs_lookup(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 		op->known = node_ref(d->node);
 		op->known_count = d->node->change_count;
 	}
+	walk_lookup(v, req->program, dir);
 	op_failed_start(op, v->ops->stat(v->be, op->path, v->cfg.follow_symlinks, looked_up, op));
 }
 

@@ -7,6 +7,7 @@
 #include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/walk.h"
 
 /* A signal that does not kill is answered only when the server has been silent for this long. */
 #define SILENT_MS 1000
@@ -35,6 +36,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	list_init(&v->room_waiters);
 	list_init(&v->ids.waiters);
 	list_init(&v->negatives);
+	walk_init(v);
 	timer_init(&v->interrupt_timer, look_for_interrupted, v);
 	timer_init(&v->soft_timer, look_for_overdue, v);
 	if (cfg->soft_ms > 0)
@@ -95,6 +97,7 @@ void vfs_destroy(struct vfs *v)
 		op_take_req(op);
 		op_free(op);
 	}
+	walk_finish(v);
 	dir_close_all(v);
 	node_table_finish(v);
 	hash_finish(&v->files);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Look-ahead: one walk per program over the tree it reads. Thread: the loop.
+ *
+ * A walk begins when a program lists a child of a directory it has just listed, or opens the second
+ * file of a listing. Its two outputs are listings (walk_list.c), a whole level of the tree at a time, and
+ * the contents of small files (walk_file.c), in the order in which the program reads. What it fetches
+ * lies in the usual caches under the usual lifetimes; a walk only holds the nodes and counts how
+ * much of it was used. One that guesses wrong more often than right ends.
+ */
+#ifndef VFS_WALK_H
+#define VFS_WALK_H
+
+#include "vfs/internal.h"
+
+struct listing;
+
+/* Listings ahead of the program, those on their way too. */
+#define WALK_DIR_COUNT_MAX 256
+
+/* Listings that a program has asked for itself, to recognise the child of one. */
+#define WALK_LISTED_COUNT 8
+
+/* How often what was fetched was used. */
+struct walk_score {
+	unsigned hit_count, miss_count;
+};
+
+struct walk {
+	struct list entry; /* v->walks, the latest used first */
+	struct vfs *v;
+	pid_t program;
+	int64_t used_ms;
+	uint64_t listed[WALK_LISTED_COUNT]; /* nodeids */
+	unsigned listed_next;
+
+	/* Listings */
+	struct node *top; /* referenced: where it began; NULL: it has not */
+	struct list flight; /* struct walk_dir.entry: being listed, or its filesystem not known yet */
+	struct list ready;  /* struct walk_dir.entry: listed ahead, not used yet, the oldest first */
+	struct list queue;  /* struct walk_dir.in_queue: whose children are listed next */
+	size_t queue_count;
+	size_t ahead_count; /* fetched or asked for, not used yet */
+	size_t dir_limit;   /* and at most so many */
+	struct walk_score dirs;
+};
+
+/* A directory of a walk. Lives while it is in one of the walk's lists. */
+struct walk_dir {
+	struct list entry;    /* w->flight, w->ready, or none: the program has listed it */
+	struct list in_queue; /* w->queue, or none */
+	struct vfs *v;
+	struct walk *walk;	 /* NULL: it has ended, only `asked_fs` is waited for */
+	struct node *node;	 /* referenced */
+	struct listing *listing; /* referenced */
+	size_t next;		 /* the entry of it that is looked at next */
+	bool ahead;		 /* the program has not listed it */
+	bool asked_fs;		 /* statvfs is on its way */
+	bool settled;		 /* listed, and on the filesystem of the walk */
+};
+
+/* The program is about to be given `l`, a listing of `n` that may still be on its way. */
+void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *l);
+
+/* The program asks the server for one name after another in `n`. */
+void walk_lookup(struct vfs *v, pid_t program, struct node *n);
+
+/* `l` is complete, or has failed. */
+void walk_filled(struct vfs *v, struct listing *l);
+
+void walk_init(struct vfs *v);
+
+/* Ends every walk. */
+void walk_finish(struct vfs *v);
+
+/* walk.c: the walk of a program; NULL when out of memory or when nothing may be cached. */
+struct walk *walk_get(struct vfs *v, pid_t program);
+void walk_hit(struct walk_score *s);
+void walk_miss(struct walk_score *s);
+bool walk_pays(const struct walk_score *s);
+
+/* walk_list.c */
+void walk_list_begin(struct walk *w, struct node *top);
+void walk_list_used(struct walk *w, struct node *n, struct listing *l);
+void walk_list_filled(struct walk *w, struct listing *l);
+void walk_list_sweep(struct walk *w);
+void walk_list_end(struct walk *w);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Walks: which program has one, when it begins, whether it pays. Contract: include/vfs/walk.h. */
+#include "vfs/walk.h"
+
+#include <stdlib.h>
+
+#include "vfs/attr.h"
+#include "vfs/listing.h"
+
+/* Programs that read trees at the same time. */
+#define WALK_COUNT_MAX 16
+
+/* A program that has neither listed nor opened anything for this long has stopped walking. */
+#define WALK_LIFE_MS   5000
+#define SWEEP_MS       500
+
+/* Guesses that are judged together; older ones count for half. */
+#define SCORE_COUNT    64
+#define SCORE_MIN      16
+
+/* Lookups that the server had to answer in one directory within this time: its listing is cheaper. */
+#define LOOKUP_COUNT   4
+#define LOOKUP_MS      1000
+
+void walk_hit(struct walk_score *s)
+{
+	s->hit_count++;
+	if (s->hit_count + s->miss_count >= SCORE_COUNT) {
+		s->hit_count /= 2;
+		s->miss_count /= 2;
+	}
+}
+
+void walk_miss(struct walk_score *s)
+{
+	s->miss_count++;
+}
+
+bool walk_pays(const struct walk_score *s)
+{
+	return s->hit_count + s->miss_count < SCORE_MIN || s->hit_count >= s->miss_count;
+}
+
+static void walk_free(struct walk *w)
+{
+	list_del(&w->entry);
+	w->v->walk_count--;
+	walk_list_end(w);
+	free(w);
+}
+
+static void sweep(void *arg)
+{
+	struct vfs *v = arg;
+
+	list_for_each_safe(e, tmp, &v->walks) {
+		struct walk *w = list_entry(e, struct walk, entry);
+
+		if (v->clock->now_ms - w->used_ms > WALK_LIFE_MS)
+			walk_free(w);
+		else
+			walk_list_sweep(w);
+	}
+	if (v->walk_count)
+		timer_set(v->clock, &v->walk_timer, v->clock->now_ms + SWEEP_MS);
+}
+
+static struct walk *walk_create(struct vfs *v, pid_t program)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	if (v->walk_count >= WALK_COUNT_MAX)
+		walk_free(list_entry(v->walks.prev, struct walk, entry));
+	w->v = v;
+	w->program = program;
+	list_init(&w->entry);
+	list_init(&w->flight);
+	list_init(&w->ready);
+	list_init(&w->queue);
+	v->walk_count++;
+	if (!timer_armed(&v->walk_timer))
+		timer_set(v->clock, &v->walk_timer, v->clock->now_ms + SWEEP_MS);
+	return w;
+}
+
+struct walk *walk_get(struct vfs *v, pid_t program)
+{
+	struct walk *w = NULL;
+
+	if (!program || !v->cfg.dir_cache)
+		return NULL;
+	list_for_each(e, &v->walks) {
+		if (list_entry(e, struct walk, entry)->program == program) {
+			w = list_entry(e, struct walk, entry);
+			break;
+		}
+	}
+	if (!w)
+		w = walk_create(v, program);
+	if (!w)
+		return NULL;
+	w->used_ms = v->clock->now_ms;
+	list_del(&w->entry);
+	list_push_front(&v->walks, &w->entry);
+	return w;
+}
+
+static bool has_listed(const struct walk *w, const struct node *n)
+{
+	for (size_t i = 0; i < WALK_LISTED_COUNT; i++)
+		if (w->listed[i] == n->nodeid)
+			return true;
+	return false;
+}
+
+static struct node *parent_of(const struct node *n)
+{
+	return list_empty(&n->names) ? NULL :
+				       list_entry(n->names.next, struct name, in_node)->parent;
+}
+
+/* Is `n` where the walk goes already? A filesystem that the program has entered by itself is not. */
+static bool is_inside(const struct walk *w, const struct node *n)
+{
+	if (!w->top || (n->fsid_known && n->fsid != w->top->fsid))
+		return false;
+	while (n && n != w->top)
+		n = parent_of(n);
+	return n != NULL;
+}
+
+/* The program has listed `n`, or looked at so many names of it that this amounts to the same. */
+static void listed(struct walk *w, struct node *n, struct listing *l)
+{
+	struct node *parent = parent_of(n);
+
+	if (parent && has_listed(w, parent) && !is_inside(w, parent))
+		walk_list_begin(w, parent);
+	if (!has_listed(w, n)) {
+		w->listed[w->listed_next] = n->nodeid;
+		w->listed_next = (w->listed_next + 1) % WALK_LISTED_COUNT;
+	}
+	if (w->top)
+		walk_list_used(w, n, l);
+}
+
+void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *l)
+{
+	struct walk *w = walk_get(v, program);
+
+	if (w)
+		listed(w, n, l);
+}
+
+void walk_lookup(struct vfs *v, pid_t program, struct node *n)
+{
+	struct walk *w;
+	struct listing *l;
+
+	if (!program || n->huge)
+		return;
+	if (v->clock->now_ms - n->lookup_ms > LOOKUP_MS) {
+		n->lookup_ms = v->clock->now_ms;
+		n->lookups = 0;
+	}
+	if (++n->lookups < LOOKUP_COUNT)
+		return;
+	n->lookups = 0;
+	w = walk_get(v, program);
+	l = w ? listing_ahead(v, n) : NULL;
+	if (!l)
+		return;
+	listed(w, n, l);
+	listing_unref(l);
+}
+
+void walk_filled(struct vfs *v, struct listing *l)
+{
+	list_for_each_safe(e, tmp, &v->walks)
+		walk_list_filled(list_entry(e, struct walk, entry), l);
+}
+
+void walk_init(struct vfs *v)
+{
+	list_init(&v->walks);
+	timer_init(&v->walk_timer, sweep, v);
+}
+
+void walk_finish(struct vfs *v)
+{
+	while (!list_empty(&v->walks))
+		walk_free(list_entry(v->walks.next, struct walk, entry));
+	timer_cancel(&v->walk_timer);
+}
