@@ -16,7 +16,10 @@
 struct listing;
 
 /* Listings ahead of the program, those on their way too. */
-#define WALK_DIR_COUNT_MAX 256
+#define WALK_DIR_COUNT_MAX 1024
+
+/* Directories deeper below the top of a walk are not looked into. */
+#define WALK_DEPTH_MAX	   48
 
 /* Listings that a program has asked for itself, to recognise the child of one. */
 #define WALK_LISTED_COUNT 8
@@ -38,10 +41,10 @@ struct walk {
 	struct node *top; /* referenced: where it began; NULL: it has not */
 	struct list flight; /* struct walk_dir.entry: being listed, or its filesystem not known yet */
 	struct list ready;  /* struct walk_dir.entry: listed ahead, not used yet, the oldest first */
-	struct list queue;  /* struct walk_dir.in_queue: whose children are listed next */
+	struct list queue;  /* struct walk_dir.in_queue: whose children are listed next, nearest first */
 	size_t queue_count;
 	size_t ahead_count; /* fetched or asked for, not used yet */
-	size_t dir_limit;   /* and at most so many */
+	size_t dir_limit;   /* at most so many below directories that are ahead themselves */
 	struct walk_score dirs;
 };
 
@@ -49,6 +52,8 @@ struct walk {
 struct walk_dir {
 	struct list entry;    /* w->flight, w->ready, or none: the program has listed it */
 	struct list in_queue; /* w->queue, or none */
+	uint32_t key[WALK_DEPTH_MAX]; /* its place in each listing from the top down */
+	unsigned depth;
 	struct vfs *v;
 	struct walk *walk;	 /* NULL: it has ended, only `asked_fs` is waited for */
 	struct node *node;	 /* referenced */

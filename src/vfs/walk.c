@@ -15,8 +15,8 @@
 #define SWEEP_MS       500
 
 /* Guesses that are judged together; older ones count for half. */
-#define SCORE_COUNT    64
-#define SCORE_MIN      16
+#define SCORE_COUNT    1024
+#define SCORE_MIN      64
 
 /* Lookups that the server had to answer in one directory within this time: its listing is cheaper. */
 #define LOOKUP_COUNT   4

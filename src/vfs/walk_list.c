@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Listings ahead of a program that goes through a tree. Breadth first: when the listings of a level
- * come in, all directories that they name are asked for together. What the program has just listed
- * goes first, and only a limited number of directories is ahead of it, so that the walk stays where
- * a program that goes depth first is. Contract: include/vfs/walk.h.
+ * Listings ahead of a program that goes through a tree. When the listings of a level come in, all
+ * directories that they name are asked for together. Only so many may be ahead of the program, so
+ * those go first that a program will reach first which goes into each directory when it comes to it:
+ * the children of what it has just listed, then down from there. Contract: include/vfs/walk.h.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "vfs/attr.h"
 #include "vfs/listing.h"
 #include "vfs/walk.h"
 
 #define LIMIT_FIRST	128 /* directories ahead at first: a level of a usual tree */
-#define LIMIT_MIN	8
+#define LIMIT_MIN	16
+#define LIMIT_MAX	256
 #define QUEUE_COUNT_MAX 8192
 
 static void pump(struct walk *w);
@@ -49,6 +51,34 @@ static void dir_end_if_done(struct walk_dir *d)
 		dir_end(d);
 }
 
+/* Does the program reach `a` before `b`? */
+static bool is_nearer(const struct walk_dir *a, const struct walk_dir *b)
+{
+	for (unsigned i = 0; i < a->depth && i < b->depth; i++)
+		if (a->key[i] != b->key[i])
+			return a->key[i] < b->key[i];
+	return a->depth < b->depth;
+}
+
+static void enqueue(struct walk *w, struct walk_dir *d)
+{
+	struct list *at = &w->queue;
+
+	w->queue_count++;
+	if (!d->ahead) {
+		list_push_front(&w->queue, &d->in_queue);
+		return;
+	}
+	while (at->prev != &w->queue) {
+		const struct walk_dir *before = list_entry(at->prev, struct walk_dir, in_queue);
+
+		if (!before->ahead || is_nearer(before, d))
+			break;
+		at = at->prev;
+	}
+	list_insert(at, &d->in_queue);
+}
+
 /* Goes on when it is listed and its filesystem is known; that of the top is right by definition. */
 static void dir_settle(struct walk_dir *d)
 {
@@ -69,13 +99,8 @@ static void dir_settle(struct walk_dir *d)
 	list_del(&d->entry);
 	if (d->ahead)
 		list_push_back(&w->ready, &d->entry);
-	if (w->queue_count < QUEUE_COUNT_MAX) {
-		if (d->ahead)
-			list_push_back(&w->queue, &d->in_queue);
-		else
-			list_push_front(&w->queue, &d->in_queue);
-		w->queue_count++;
-	}
+	if (w->queue_count < QUEUE_COUNT_MAX && d->depth < WALK_DEPTH_MAX)
+		enqueue(w, d);
 	dir_end_if_done(d);
 }
 
@@ -166,8 +191,12 @@ static void look_into(struct walk *w, struct walk_dir *parent, const struct entr
 		return;
 	}
 	d = dir_add(w, n, l, ahead);
-	if (d)
-		dir_settle(d);
+	if (!d)
+		return;
+	memcpy(d->key, parent->key, parent->depth * sizeof(*d->key));
+	d->key[parent->depth] = (uint32_t)parent->next;
+	d->depth = parent->depth + 1;
+	dir_settle(d);
 }
 
 /* Return: the next directory in the listing of `d` that is to be looked into, or NULL. */
@@ -186,11 +215,15 @@ static void pump(struct walk *w)
 {
 	struct vfs *v = w->v;
 
-	while (w->ahead_count < w->dir_limit && !list_empty(&w->queue) && walk_pays(&w->dirs) &&
+	while (!list_empty(&w->queue) && walk_pays(&w->dirs) &&
 	       budget_left(v->budget) > v->budget->max_len / 2) {
 		struct walk_dir *d = list_entry(w->queue.next, struct walk_dir, in_queue);
-		const struct entry *e = next_child(d);
+		const struct entry *e;
 
+		/* The children of what the program has listed itself are the best guess of all. */
+		if (w->ahead_count >= (d->ahead ? w->dir_limit : WALK_DIR_COUNT_MAX))
+			return;
+		e = next_child(d);
 		if (e) {
 			look_into(w, d, e);
 			continue;
@@ -247,7 +280,7 @@ void walk_list_used(struct walk *w, struct node *n, struct listing *l)
 	}
 	if (d && d->ahead) {
 		walk_hit(&w->dirs);
-		w->dir_limit += w->dir_limit < WALK_DIR_COUNT_MAX;
+		w->dir_limit += w->dir_limit < LIMIT_MAX;
 		w->ahead_count--;
 		d->ahead = false;
 		if (d->settled)
