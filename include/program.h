@@ -66,6 +66,9 @@ int program_connect(struct program *p);
 /* program_idmap.c: makes p->idmap if there is to be one. Return: as program_connect(). */
 int program_idmap(struct program *p, const struct be_attr *login);
 
+/* With delay_connect: the login has become known. Return: 0 or -ENOMEM. */
+int program_idmap_login(struct program *p, const struct be_attr *login);
+
 /* Makes the filesystem and mounts it. Return: as program_connect(). */
 int program_mount(struct program *p);
 

@@ -82,7 +82,6 @@ static void warn_without_effect(const struct options *o)
 		const char *name;
 	} words[] = {
 	    {o->async, "async"},
-	    {o->delay_connect, "delay_connect"},
 	    {o->transfer == OPTIONS_TRANSFER_SCP, "transfer=scp"},
 	    {o->verify, "verify"},
 	    {o->xattr, "xattr"},

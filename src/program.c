@@ -56,6 +56,30 @@ static void step(struct program *p)
 	clock_run(&p->clock);
 }
 
+static const struct be_attr *login_attr(const struct program *p)
+{
+	return p->home_attr.valid & BE_ATTR_OWNER ? &p->home_attr : &p->root_attr;
+}
+
+/* Only root may give files away. */
+static bool creates_as_caller(const struct program *p)
+{
+	const struct options *o = p->options;
+	const struct be_attr *login = login_attr(p);
+
+	return o->allow_other && o->create_as == 0 && (login->valid & BE_ATTR_OWNER) &&
+	       login->uid == 0;
+}
+
+/* delay_connect: the mount has been there for a while. */
+static void delayed_start(struct program *p)
+{
+	p->home_attr = *fxp_backend_home(p->fxp);
+	if (program_idmap_login(p, login_attr(p)) != 0)
+		log_error(LOG_MAIN, "idmap is not complete: out of memory");
+	vfs_create_as_caller(p->vfs, creates_as_caller(p));
+}
+
 static void on_started(void *arg, const struct link_error *error, const char *root_path,
                        const struct be_attr *root_attr)
 {
@@ -66,9 +90,13 @@ static void on_started(void *arg, const struct link_error *error, const char *ro
 		p->error = *error;
 		return;
 	}
-	p->root = strdup(root_path);
 	if (root_attr)
 		p->root_attr = *root_attr;
+	if (p->root) {
+		delayed_start(p);
+		return;
+	}
+	p->root = strdup(root_path);
 	if (!p->root) {
 		p->error.fail = LINK_FAIL_SFTP;
 		snprintf(p->error.text, sizeof(p->error.text), "out of memory");
@@ -107,6 +135,16 @@ static int stopped(struct program *p)
 	return 128 + stopped_by;
 }
 
+/* Nobody can be asked what the directory is: below the login directory names stay relative. */
+static const char *delayed_dir(const char *dir)
+{
+	if (strcmp(dir, "~") == 0 || strcmp(dir, "~/") == 0)
+		dir = "";
+	else if (strncmp(dir, "~/", 2) == 0)
+		dir += 2;
+	return dir[0] ? dir : ".";
+}
+
 int program_connect(struct program *p)
 {
 	const struct options *o = p->options;
@@ -114,15 +152,18 @@ int program_connect(struct program *p)
 	    .read_len_max = (size_t)o->read_len_max,
 	    .write_len_max = (size_t)o->write_len_max,
 	    .reconnect = !o->passive,
+	    .delay_connect = o->delay_connect,
 	    .probe_interval_ms = 15000,
 	    .probe_count_max = 3,
 	};
+
+	const char *dir = o->delay_connect ? delayed_dir(o->dir) : o->dir;
 
 	catch_signals(true);
 	int r = program_link(o, &p->link, &p->error);
 	if (r)
 		return stopped_by ? stopped(p) : r;
-	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, o->dir, !o->no_check_root,
+	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, dir, !o->no_check_root,
 	                            on_started, p);
 	if (!p->fxp) {
 		link_destroy(p->link);
@@ -131,6 +172,12 @@ int program_connect(struct program *p)
 		return LINK_FAIL_NETWORK;
 	}
 
+	if (o->delay_connect) {
+		p->root = strdup(dir);
+		if (!p->root)
+			snprintf(p->error.text, sizeof(p->error.text), "out of memory");
+		return p->root ? 0 : LINK_FAIL_NETWORK;
+	}
 	while (!p->started && !stopped_by)
 		step(p);
 	if (p->started && !p->error.fail && needs_login(o))
@@ -153,15 +200,9 @@ static enum vfs_links links(const struct options *o)
 	return o->contain_symlinks ? VFS_LINKS_CONTAIN : VFS_LINKS_RAW;
 }
 
-static const struct be_attr *login_attr(const struct program *p)
-{
-	return p->home_attr.valid & BE_ATTR_OWNER ? &p->home_attr : &p->root_attr;
-}
-
 static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 {
 	const struct options *o = p->options;
-	const struct be_attr *login = login_attr(p);
 
 	*cfg = (struct vfs_config){
 	    .root = p->root,
@@ -176,8 +217,7 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .file_mask = mask(o->fmask, o->umask),
 	    .dir_mask = mask(o->dmask, o->umask),
 	    .links = links(o),
-	    .create_as_caller = o->allow_other && o->create_as == 0 &&
-	                        (login->valid & BE_ATTR_OWNER) && login->uid == 0,
+	    .create_as_caller = creates_as_caller(p),
 	    .create_mode_exact = o->create_mode == 0,
 	    .dir_cache = o->dir_cache,
 	    .direct_io = o->direct_io,
@@ -240,7 +280,7 @@ int program_mount(struct program *p)
 
 	if (program_idmap(p, login_attr(p)) != 0)
 		return PROGRAM_EXIT_USAGE;
-	if (o->idmap == OPTIONS_IDMAP_NAME && !be->ops->info(be)->caps.id_names)
+	if (o->idmap == OPTIONS_IDMAP_NAME && p->started && !be->ops->info(be)->caps.id_names)
 		log_error(LOG_MAIN, "idmap=name: the server does not tell names "
 		                    "(users-groups-by-id); owners are shown by its numbers");
 	fill_vfs_config(p, &vcfg);

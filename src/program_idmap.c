@@ -120,6 +120,20 @@ static int add_names_of_host(struct idmap *m)
 	return r;
 }
 
+int program_idmap_login(struct program *p, const struct be_attr *login)
+{
+	const struct options *o = p->options;
+	int r = 0;
+
+	if ((o->idmap == OPTIONS_IDMAP_USER || o->idmap == OPTIONS_IDMAP_ALL) &&
+	    (login->valid & BE_ATTR_OWNER)) {
+		r = idmap_pair(p->idmap, IDMAP_USERS, login->uid, getuid());
+		if (r == 0)
+			r = idmap_pair(p->idmap, IDMAP_GROUPS, login->gid, getgid());
+	}
+	return r;
+}
+
 static int fill(struct program *p, struct idmap *m, const struct be_attr *login)
 {
 	const struct options *o = p->options;
@@ -133,11 +147,7 @@ static int fill(struct program *p, struct idmap *m, const struct be_attr *login)
 		idmap_squash(m, IDMAP_GROUPS, getgid());
 		/* fallthrough */
 	case OPTIONS_IDMAP_USER:
-		if (!(login->valid & BE_ATTR_OWNER))
-			break;
-		r = idmap_pair(m, IDMAP_USERS, login->uid, getuid());
-		if (r == 0)
-			r = idmap_pair(m, IDMAP_GROUPS, login->gid, getgid());
+		r = program_idmap_login(p, login);
 		break;
 	case OPTIONS_IDMAP_FILE:
 		if (o->uid_file)

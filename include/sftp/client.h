@@ -103,6 +103,9 @@ struct fxp_client_events {
 	/* The first lane of a new connection speaks: state is SETUP. */
 	void (*greeted)(void *ctx);
 
+	/* A request has come and there is no connection. Must not connect from inside the call. */
+	void (*needed)(void *ctx);
+
 	/* The connection broke, or could not be made. Requests that died with it were told. */
 	void (*down)(void *ctx, const struct link_error *error);
 

@@ -204,6 +204,7 @@ int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root
 void fxp_session_destroy(struct fxp_backend *fb);
 void fxp_session_connect(struct fxp_backend *fb);   /* now, if there is no connection */
 void fxp_session_recovered(struct fxp_backend *fb); /* from recover.c: go on */
+const struct be_attr *fxp_session_home(const struct fxp_backend *fb);
 bool fxp_session_needs_attention(const struct fxp_backend *fb);
 extern const struct fxp_client_events fxp_session_events;
 

@@ -21,6 +21,7 @@ struct fxp_config {
 	size_t read_len_max;  /* user's cap on one READ; 0: what the server allows */
 	size_t write_len_max; /* the same for WRITE */
 	bool reconnect;	      /* after a loss: connect again and continue */
+	bool delay_connect;   /* connect when the first request comes; see fxp_backend_create() */
 	int64_t probe_interval_ms; /* links without probes of their own: REALPATH after this silence */
 	unsigned probe_count_max;
 };
@@ -43,6 +44,10 @@ struct fxp_stats {
  * once: with NULL when the server has answered the handshake and `root` (may be relative to the
  * login directory, or empty) has been resolved to an absolute path that is a directory, else with
  * the reason. `budget` is charged for file data in flight.
+ *
+ * With delay_connect requests may be made at once, below `root` as it is ("" is "."). The first one
+ * starts the connection; where that fails all that wait are answered BE_LOST, and the next request
+ * tries again. `started` runs when it has succeeded, before any request is answered.
  * Return: NULL when out of memory.
  */
 typedef void fxp_started_fn(void *arg, const struct link_error *error, const char *root_path,
@@ -52,6 +57,9 @@ struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_confi
 				       bool check_root, fxp_started_fn *started, void *arg);
 
 struct backend *fxp_backend(struct fxp_backend *fb);
+
+/* With delay_connect: the login directory's attributes; valid is 0 before `started`. */
+const struct be_attr *fxp_backend_home(const struct fxp_backend *fb);
 
 /* Try again now: a route change, a wake-up, or the user after a refused login. */
 void fxp_backend_reconnect(struct fxp_backend *fb);

@@ -138,6 +138,9 @@ struct vfs_config {
 struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, struct clock *clock,
 		       const struct vfs_replies *replies, struct budget *budget);
 
+/* The login has become known after the mount: struct vfs_config's create_as_caller. */
+void vfs_create_as_caller(struct vfs *v, bool on);
+
 /*
  * The kernel is gone: sends what is unsent and closes what is open. `done` runs from the loop when
  * the server has acknowledged all of it, or at once.

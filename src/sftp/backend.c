@@ -141,6 +141,11 @@ struct backend *fxp_backend(struct fxp_backend *fb)
 	return &fb->base;
 }
 
+const struct be_attr *fxp_backend_home(const struct fxp_backend *fb)
+{
+	return fxp_session_home(fb);
+}
+
 void fxp_backend_reconnect(struct fxp_backend *fb)
 {
 	if (fb->client.state == FXP_CLIENT_UP)

@@ -263,6 +263,13 @@ static void orphan(struct fxr *r)
 	r->args.body = NULL;
 }
 
+static void wait_for_connection(struct fxp_client *c, struct fxr *r)
+{
+	list_push_back(&c->waiting, &r->entry);
+	if (c->state == FXP_CLIENT_DOWN)
+		c->events->needed(c->events_ctx);
+}
+
 struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t lane,
                               const struct fxr_args *args, fxr_done_fn *done, void *arg)
 {
@@ -280,7 +287,7 @@ struct fxr *fxp_client_submit(struct fxp_client *c, enum fxr_kind kind, uint32_t
 	else if (c->state == FXP_CLIENT_UP && !c->broken)
 		transmit(c, r);
 	else
-		list_push_back(&c->waiting, &r->entry);
+		wait_for_connection(c, r);
 	if (!done && r->lane)
 		orphan(r);
 	return r;

@@ -29,6 +29,8 @@ struct fxp_session {
 	char *asked_root; /* as given; "" is the login directory */
 	char *root;       /* absolute; NULL until known */
 	bool check_root;
+	bool delayed; /* delay_connect: asked_root is the root, whatever it is on the server */
+	struct be_attr home_attr;
 	fxp_started_fn *started;
 	void *arg;
 
@@ -172,8 +174,8 @@ static void first_seen(struct fxp_backend *fb)
 	s->root_attr = s->attr;
 	s->root_fsid = s->fsid;
 	s->root_fsid_known = s->fsid_known;
-	work(fb);
 	report(fb, NULL);
+	work(fb);
 }
 
 static bool same_root(const struct fxp_session *s)
@@ -271,6 +273,17 @@ static void fsid_answered(void *arg, const struct fxr_answer *answer)
 	root_answered(fb);
 }
 
+static void home_answered(void *arg, const struct fxr_answer *answer)
+{
+	struct fxp_backend *fb = arg;
+
+	if (answer->lost)
+		return;
+	if (answer->status.st.code == BE_OK)
+		fb->session->home_attr = answer->attr;
+	root_answered(fb);
+}
+
 /* One more answer to wait for. */
 static void ask(struct fxp_backend *fb, enum fxr_kind kind, const char *path, fxr_done_fn *done)
 {
@@ -303,6 +316,10 @@ static void on_greeted(void *ctx)
 	if (s->state != SESSION_STARTING) {
 		if (s->check_root)
 			look_at_root(fb, s->root);
+	} else if (s->delayed) {
+		if (s->check_root)
+			look_at_root(fb, s->root);
+		ask(fb, FXR_STAT, ".", home_answered);
 	} else if (asked[0] == '~' && fxp_ext_has(fb->client.exts, EXT_EXPAND_PATH)) {
 		s->look_later = s->check_root;
 		ask(fb, FXR_EXPAND_PATH, asked, path_answered);
@@ -360,11 +377,24 @@ void fxp_session_connect(struct fxp_backend *fb)
 		connect_failed(fb, err);
 }
 
+/* delay_connect: the first use, or the next one after a failure. */
+static void on_needed(void *ctx)
+{
+	struct fxp_backend *fb = ctx;
+
+	if (fb->session->state == SESSION_STARTING)
+		timer_set(fb->clock, &fb->session->retry, fb->clock->now_ms);
+}
+
 static void retry_timer(void *arg)
 {
 	struct fxp_backend *fb = arg;
 	int err;
 
+	if (fb->session->needs_attention && fb->session->state == SESSION_STARTING) {
+		fxp_backend_fail_all(fb);
+		return;
+	}
 	if (fb->session->state != SESSION_STARTING) {
 		fxp_session_connect(fb);
 		return;
@@ -407,6 +437,14 @@ static void on_down(void *ctx, const struct link_error *error)
 	s->waiting_lanes = false;
 	if (gave_up(fb))
 		return;
+	if (s->state == SESSION_STARTING && s->delayed) {
+		s->needs_attention =
+		    error->fail == LINK_FAIL_AUTH || error->fail == LINK_FAIL_HOSTKEY;
+		log_error(LOG_SFTP, "cannot connect: %s", error->text);
+		fxp_backend_fail_all(fb);
+		fxp_backend_refresh(fb);
+		return;
+	}
 	if (s->state == SESSION_STARTING) {
 		give_up(fb);
 		report(fb, error);
@@ -430,9 +468,15 @@ static void on_down(void *ctx, const struct link_error *error)
 
 const struct fxp_client_events fxp_session_events = {
     .greeted = on_greeted,
+    .needed = on_needed,
     .down = on_down,
     .lane_up = on_lane_up,
 };
+
+const struct be_attr *fxp_session_home(const struct fxp_backend *fb)
+{
+	return &fb->session->home_attr;
+}
 
 bool fxp_session_needs_attention(const struct fxp_backend *fb)
 {
@@ -457,6 +501,11 @@ int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root
 	timer_init(&s->retry, retry_timer, fb);
 	timer_init(&s->probe, probe_timer, fb);
 	fb->session = s;
+	if (fb->client.cfg.delay_connect) {
+		s->delayed = true;
+		s->root = strdup(s->asked_root[0] ? s->asked_root : ".");
+		return s->root ? 0 : -ENOMEM;
+	}
 	/* `started` must not run from inside the creation: a failure shows at the second try. */
 	if (fxp_client_connect(&fb->client) != 0)
 		timer_set(fb->clock, &s->retry, fb->clock->now_ms);

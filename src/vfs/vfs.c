@@ -71,6 +71,11 @@ free_vfs:
 	return NULL;
 }
 
+void vfs_create_as_caller(struct vfs *v, bool on)
+{
+	v->cfg.create_as_caller = on;
+}
+
 void vfs_drain(struct vfs *v, void (*done)(void *arg), void *arg)
 {
 	struct hash_node *hn;
