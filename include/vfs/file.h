@@ -46,6 +46,7 @@ struct file {
 	struct be_file *be;
 	int flags; /* of open(2) */
 	bool wrote;
+	bool created;	    /* this open made the file: see vfs/setattr.c */
 	unsigned ref_count; /* the kernel's until release, WRITEs on their way, operations */
 
 	struct stream streams[FILE_STREAM_COUNT];
@@ -87,9 +88,24 @@ int file_where(void *owner, char *path, size_t size);
 /* open.c: sends the OPEN of an operation that waited for the WRITEs before its truncation. */
 void open_send(struct op *op);
 
+/* namespace.c: sends a RENAME that waited for what was acknowledged of the file. */
+void rename_send(struct op *op);
+
 /* write.c: sends what is gathered: of one file, of all files of a node. */
 void file_send(struct file *f);
 void file_send_node(struct node *n);
+
+/*
+ * write.c: sends a change of attributes that its program has been told is done. Closing the file, and
+ * whatever else waits for its WRITEs, waits for it and reports its failure. Return: 0 or an errno.
+ */
+int file_send_attr(struct file *f, const struct be_attr *want);
+
+/* write.c: sends times that were set and wait for the flush. */
+void file_send_times(struct node *n);
+
+/* The open file of `n` that made it, for writing; NULL: there is none. */
+struct file *file_creator(const struct node *n);
 
 /* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
 void file_settle_unused(struct vfs *v, struct node *n);

@@ -61,6 +61,9 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
+/* `n` is a directory that we have just made: its listing is known, and empty. */
+void listing_empty(struct vfs *v, struct node *n);
+
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);
 

@@ -181,6 +181,8 @@ bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_
 		n->attr.size = old.size;
 		n->attr.mtime = old.mtime;
 	}
+	if (n->times_set)
+		n->attr.atime = old.atime;
 	n->attr_expires_ms = attr_expiry(v, a, asked_ms);
 	n->told_ms = n->dirty ? 0 : asked_ms;
 	if (changed && attr_is_link(a)) {

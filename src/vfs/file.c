@@ -79,6 +79,17 @@ struct file *file_of_node(const struct node *n)
 	return any;
 }
 
+struct file *file_creator(const struct node *n)
+{
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if (f->created && (f->flags & O_ACCMODE) != O_RDONLY)
+			return f;
+	}
+	return NULL;
+}
+
 struct file *file_ref(struct file *f)
 {
 	f->ref_count++;
@@ -118,6 +129,7 @@ void file_settle_unused(struct vfs *v, struct node *n)
 	if (!list_empty(&n->files) || n->settling_count || !n->dirty)
 		return;
 	n->dirty = false;
+	n->times_set = false;
 	n->pages.known = false;
 	node_changed(v, n);
 	attr_expire(n);

@@ -363,6 +363,18 @@ static struct listing *fill_start(struct vfs *v, struct node *n, int *err)
 	return l;
 }
 
+void listing_empty(struct vfs *v, struct node *n)
+{
+	struct listing *l = v->cfg.dir_cache && !n->listing ? listing_create(v) : NULL;
+
+	if (!l)
+		return;
+	l->started = l->complete = true;
+	l->asked_ms = v->clock->now_ms;
+	l->expires_ms = attr_expiry(v, &n->attr, l->asked_ms);
+	n->listing = l;
+}
+
 /* A snapshot for a new reader: the cached one, or a new one. */
 struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 {

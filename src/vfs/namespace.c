@@ -52,8 +52,18 @@ static void made_shown(void *arg, const struct be_status *st, const struct be_at
 
 static void made_right(struct op *op, const struct be_attr *a)
 {
+	struct vfs *v = op->v;
+	struct node *parent = node_ref(op->node);
+	char *dir = op->kind == OP_MKDIR ? strdup(op_name(op)) : NULL;
+	struct name *d;
+
 	made(op, a);
 	op_enter(op, a);
+	d = dir ? name_find(v, parent, dir) : NULL;
+	if (d && d->node)
+		listing_empty(v, d->node);
+	free(dir);
+	node_unref(v, parent);
 }
 
 static void made_entry(void *arg, const struct be_status *st, const struct be_attr *a)
@@ -264,6 +274,15 @@ static void renamed(void *arg, const struct be_status *st)
 	}
 }
 
+void rename_send(struct op *op)
+{
+	struct vfs *v = op->v;
+
+	op_failed_start(op, v->ops->rename(v->be, op->path, op->path2,
+					   op->flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE,
+					   renamed, op));
+}
+
 void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
 		uint64_t new_parent, const char *new_name, unsigned flags)
 {
@@ -292,7 +311,11 @@ void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 		op_fail(op, err);
 		return;
 	}
-	err = v->ops->rename(v->be, op->path, op->path2,
-			     flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE, renamed, op);
-	op_failed_start(op, err);
+	/* Attributes that were told done are the file's before it gets its name. */
+	if (d && d->node)
+		file_send_times(d->node);
+	if (d && d->node && d->node->attr_unacked_count)
+		list_push_back(&d->node->drain_waiters, &op->wait);
+	else
+		rename_send(op);
 }

@@ -23,6 +23,9 @@
 /* The kernel opens again at once; what comes later has nothing to do with it. */
 #define SENT_BACK_MS 1000
 
+#define AHEAD_WHOLE_LEN (256 * 1024) /* bytes: a file that is asked for whole with its OPEN */
+#define AHEAD_LEN	(128 * 1024) /* bytes of a larger one: the kernel's first read */
+
 static uint32_t backend_flags(int flags)
 {
 	uint32_t out = 0;
@@ -233,13 +236,29 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 	answer_open(op, be, a);
 }
 
+/*
+ * What the program will hardly not read of a file that it opens for reading: all of a small one, the
+ * beginning of others. Not where the kernel's pages will do.
+ */
+static size_t ahead_len(const struct vfs *v, const struct node *n, int flags)
+{
+	const struct be_attr *a = &n->attr;
+
+	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || !(a->valid & BE_ATTR_SIZE))
+		return 0;
+	if (v->cfg.kernel_cache || (n->pages.known && n->pages.proven &&
+				    n->pages.mtime == a->mtime && n->pages.size == a->size))
+		return 0;
+	return a->size <= AHEAD_WHOLE_LEN ? (size_t)a->size : AHEAD_LEN;
+}
+
 void open_send(struct op *op)
 {
 	struct vfs *v = op->v;
 	uint32_t flags = backend_flags(op->flags & ~(O_CREAT | O_EXCL));
 
-	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid, 0,
-					 file_where, NULL, opened, op));
+	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid,
+					 ahead_len(v, op->node, op->flags), file_where, NULL, opened, op));
 }
 
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
@@ -268,6 +287,7 @@ static void answer_create(struct op *op, struct node *n, struct be_file *be,
 	struct vfs_entry e = {.nodeid = n->nodeid};
 
 	if (f) {
+		f->created = a->size == 0; /* an O_CREAT may have found what somebody made meanwhile */
 		describe_open(v, n, f, a, &o);
 		attr_node_stat(v, n, &e.st);
 		attr_shown(n);

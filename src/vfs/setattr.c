@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* setattr: modes, owners, sizes and times. Contract: include/vfs/vfs.h. */
+/*
+ * setattr: modes, owners, sizes and times. Contract: include/vfs/vfs.h.
+ *
+ * A file that is open because it was just made: a change that gives permissions, or the owner that it
+ * has, is sent behind what was written so far and told done at once; times are kept until the flush
+ * sends them behind the last WRITE. Closing the file reports what failed of it. A change that takes
+ * permissions away is told done when the server has done it, so that no data comes before it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -90,6 +97,7 @@ static void apply_to_dirty(struct node *n, const struct be_attr *want, int64_t n
 	if (want->valid & BE_ATTR_TIMES) {
 		n->attr.mtime = want->mtime;
 		n->mtime_shown = false; /* chosen by the program: the server has it already */
+		n->times_set = false;
 	}
 }
 
@@ -144,6 +152,46 @@ static enum be_target node_target(const struct vfs *v, const struct node *n)
 	return v->cfg.follow_symlinks ? BE_FOLLOWED : BE_THE_FILE;
 }
 
+/* May the program be told now that the change is done? */
+static bool goes_ahead(const struct op *op)
+{
+	const struct be_attr *now = &op->node->attr, *want = &op->want;
+
+	if (want->valid & BE_ATTR_SIZE)
+		return false;
+	if ((want->valid & BE_ATTR_OWNER) && (want->uid != now->uid || want->gid != now->gid))
+		return false;
+	return !(want->valid & BE_ATTR_MODE) || !(now->mode & 07777 & ~want->mode);
+}
+
+/* Return: false when the server must answer first. */
+static bool change_ahead(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+	struct file *f = file_creator(n);
+	struct be_attr want = op->want;
+
+	if (!f || !goes_ahead(op))
+		return false;
+	want.valid &= ~(uint32_t)BE_ATTR_TIMES;
+	if (want.valid && file_send_attr(f, &want) != 0)
+		return false;
+	node_changed(v, n);
+	if (want.valid & BE_ATTR_MODE)
+		n->attr.mode = (n->attr.mode & S_IFMT) | want.mode;
+	if (op->want.valid & BE_ATTR_TIMES) {
+		n->attr.atime = op->want.atime;
+		n->attr.mtime = op->want.mtime;
+		n->times_set = n->dirty = true;
+		f->wrote = true; /* close waits for them */
+	}
+	n->attr_expires_ms = attr_expiry(v, &n->attr, v->clock->now_ms);
+	listing_show(v, n, n->dirty ? NULL : &n->attr);
+	op_answer_attr(op, n);
+	return true;
+}
+
 static void send_change(struct op *op)
 {
 	struct vfs *v = op->v;
@@ -152,6 +200,8 @@ static void send_change(struct op *op)
 	int err;
 
 	add_other_half(op);
+	if (change_ahead(op))
+		return;
 	if (!f && !op->path) {
 		op_fail(op, -ESTALE);
 		return;

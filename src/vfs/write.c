@@ -21,10 +21,11 @@
 /* The budget's part that writers do not use: a quarter. */
 #define READERS_PART 4
 
-/* One WRITE on its way. */
+/* One WRITE on its way, or a change of attributes that its program was told is done. */
 struct sent {
 	struct file *file;
 	size_t len;
+	uint32_t attr_valid; /* enum be_attr_valid; 0: a WRITE */
 };
 
 /* Every descriptor that wrote learns of the failure, each once. */
@@ -81,6 +82,8 @@ static void node_drained(struct node *n)
 		list_del(&op->wait);
 		if (op->kind == OP_OPEN)
 			open_send(op);
+		else if (op->kind == OP_RENAME)
+			rename_send(op);
 		else
 			one_less(op);
 	}
@@ -112,13 +115,15 @@ static void acknowledged(void *arg, int err)
 	struct vfs *v = f->v;
 	struct node *n = f->node;
 	size_t len = s->len;
+	bool is_attr = s->attr_valid != 0;
 
 	free(s);
 	if (err) {
 		v->write_error_count++;
-		n->torn = true;
+		n->torn = n->torn || !is_attr;
 		set_write_error(n, f, err);
 	}
+	n->attr_unacked_count -= is_attr;
 	n->unacked_count--;
 	v->unacked_count--;
 	v->unacked_len -= len;
@@ -154,6 +159,67 @@ static void write_answered(void *arg, const struct be_status *st)
 	free(path);
 }
 
+static void attr_answered(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	struct sent *s = arg;
+	const struct errno_query q = {.kind = OP_SETATTR};
+	struct node *n = s->file->node;
+	int err = 0;
+
+	if (st->code != BE_OK) {
+		log_error(LOG_VFS, "a change of attributes failed: the server says \"%s\"",
+			  st->text);
+		attr_expire(n);
+		err = errno_first(&q, st);
+		err = err < 0 ? err : -EIO;
+	}
+	/* The owner was right before: a server that refuses to set it again has done no harm. */
+	acknowledged(s, s->attr_valid == BE_ATTR_OWNER ? 0 : err);
+}
+
+int file_send_attr(struct file *f, const struct be_attr *want)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+	struct sent *s = malloc(sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	file_send_node(n);
+	*s = (struct sent){file_ref(f), 0, want->valid};
+	f->wrote = true; /* close waits for it, and reports it */
+	n->attr_unacked_count++;
+	n->unacked_count++;
+	v->unacked_count++;
+	err = v->ops->fsetattr(v->be, f->be, want, attr_answered, s);
+	if (err) {
+		n->attr_unacked_count--;
+		n->unacked_count--;
+		v->unacked_count--;
+		file_unref(f);
+		free(s);
+	}
+	return err;
+}
+
+static struct be_attr times_of(const struct node *n)
+{
+	return (struct be_attr){
+	    .valid = BE_ATTR_TIMES, .atime = n->attr.atime, .mtime = n->attr.mtime};
+}
+
+void file_send_times(struct node *n)
+{
+	struct file *f = file_creator(n);
+	const struct be_attr times = times_of(n);
+
+	if (n->times_set && f && file_send_attr(f, &times) == 0) {
+		n->times_set = false;
+		n->mtime_shown = false;
+	}
+}
+
 void file_send(struct file *f)
 {
 	struct vfs *v = f->v;
@@ -168,7 +234,7 @@ void file_send(struct file *f)
 	s = malloc(sizeof(*s));
 	err = s ? 0 : -ENOMEM;
 	if (s) {
-		*s = (struct sent){file_ref(f), f->gather_len};
+		*s = (struct sent){file_ref(f), f->gather_len, 0};
 		f->node->unacked_count++;
 		v->unacked_count++;
 		v->unacked_len += f->gather_len;
@@ -458,6 +524,7 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64
 	}
 	n->dirty = false;
 	n->mtime_shown = false;
+	n->times_set = false;
 	n->torn = false;
 	node_changed(v, n);
 	attr_update(v, n, a, n->change_count, asked_ms);
@@ -471,6 +538,7 @@ struct settling {
 	struct vfs *v;
 	struct node *node; /* referenced */
 	struct op *op;	   /* that waits for the answer, or NULL */
+	bool times_set;	   /* by a program, who is told when that fails */
 	uint64_t change_count;
 	int64_t asked_ms;
 };
@@ -486,6 +554,12 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 		settle(s->v, n, a, s->asked_ms);
 	else
 		file_settle_unused(s->v, n);
+	if (s->times_set && st->code != BE_OK && !s->op->err) {
+		const struct errno_query q = {.kind = OP_SETATTR};
+		int err = errno_first(&q, st);
+
+		s->op->err = err < 0 ? err : -EIO;
+	}
 	if (s->op)
 		one_less(s->op);
 	node_unref(s->v, n);
@@ -493,24 +567,24 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 }
 
 /*
- * Sends what is gathered and asks, behind it, what the file is now; close does not wait for that. A
- * made-up mtime that a program has seen becomes the file's, and for this close waits: what git noted
- * between write and close must stay true.
+ * Sends what is gathered and asks, behind it, what the file is now; close does not wait for that. Times
+ * that a program has set, and a made-up mtime that one has seen, become the file's, and for this close
+ * waits: what git noted between write and close must stay true.
  */
 static void flush_send(struct op *op)
 {
 	struct vfs *v = op->v;
 	struct file *f = op->file;
 	struct node *n = f->node;
-	struct be_attr times = {
-	    .valid = BE_ATTR_TIMES, .atime = n->attr.atime, .mtime = n->attr.mtime};
+	const struct be_attr times = times_of(n);
+	bool set = n->mtime_shown || n->times_set;
 	struct settling *s = malloc(sizeof(*s));
 	int err;
 
 	file_send_node(n);
 	if (!s)
 		return;
-	*s = (struct settling){v, node_ref(n), n->mtime_shown ? op : NULL, n->change_count,
+	*s = (struct settling){v, node_ref(n), set ? op : NULL, n->times_set, n->change_count,
 			       v->clock->now_ms};
 	err = s->op ? v->ops->fsetattr(v->be, f->be, &times, settled, s) :
 		      v->ops->fstat(v->be, f->be, settled, s);
@@ -520,6 +594,7 @@ static void flush_send(struct op *op)
 		return;
 	}
 	n->settling_count++;
+	n->times_set = false;
 	if (s->op)
 		op->pending++;
 }
@@ -561,6 +636,7 @@ void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
 		return;
 	can = v->ops->info(v->be)->caps.fsync;
 	file_send_node(op->node);
+	file_send_times(op->node);
 	if (can && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
 		op->pending++;
 	else if (can || v->cfg.fsync_strict)
