@@ -260,6 +260,8 @@ static int parse_option(struct parse *p, char *text)
 	const struct options_spec *s = text[0] == '-' ? NULL : find(text);
 	if (s)
 		return apply(p, s, text, equals ? equals + 1 : NULL);
+	if (strcmp(text, "remount") == 0)
+		return fail(p, "a mount cannot be changed by remount: unmount it and mount it again");
 	if (p->sloppy)
 		return add_pair(&p->o->ignored, text, equals ? equals + 1 : NULL);
 	return fail(p, "unknown option '%s%s%s'", text, equals ? "=" : "",
