@@ -67,6 +67,9 @@ struct options {
 	bool delay_connect;
 	bool no_check_root;
 	int64_t max_conns;
+	char *proxy, *proxy_password_file;
+	int64_t bind_port;                           /* 0: any */
+	int64_t banner_timeout_ms, login_timeout_ms; /* -1: not given; 0: none */
 	int transfer;                        /* enum options_transfer */
 	int64_t read_len_max, write_len_max; /* of one SFTP request; 0: what the server allows */
 

@@ -510,6 +510,8 @@ static void set_defaults(struct options *o)
 	*o = (struct options){
 	    .keep_password = true,
 	    .max_conns = 1,
+	    .banner_timeout_ms = -1,
+	    .login_timeout_ms = -1,
 	    .uid = -1,
 	    .gid = -1,
 	    .umask = -1,
@@ -568,7 +570,7 @@ void options_finish(struct options *o)
 	char *strings[] = {o->source,     o->host,        o->user,        o->dir,
 	                   o->mountpoint, o->config_file, o->ssh_command, o->sftp_server,
 	                   o->vsock,      o->uid_file,    o->gid_file,    o->fsname,
-	                   o->subtype,    o->log_file};
+	                   o->subtype,    o->log_file,    o->proxy,       o->proxy_password_file};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

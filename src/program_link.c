@@ -25,6 +25,12 @@ static struct link *more_ssh(void *arg, struct link *first)
 	return ssh_link_create_more(first);
 }
 
+/* Of our options 0 is none, of a request negative; both have a value for "not given". */
+static int64_t limit_ms(int64_t given_ms)
+{
+	return given_ms < 0 ? 0 : given_ms == 0 ? -1 : given_ms;
+}
+
 static struct link *ssh_link(const struct options *o, struct link_error *error)
 {
 	const struct ssh_request req = {
@@ -36,6 +42,11 @@ static struct link *ssh_link(const struct options *o, struct link_error *error)
 	    .sftp_server = o->sftp_server,
 	    .password_stdin = o->password_stdin,
 	    .drop_password = !o->keep_password,
+	    .proxy = o->proxy,
+	    .proxy_password_file = o->proxy_password_file,
+	    .bind_port = (unsigned)o->bind_port,
+	    .banner_timeout_ms = limit_ms(o->banner_timeout_ms),
+	    .login_timeout_ms = limit_ms(o->login_timeout_ms),
 	};
 	struct ssh_config cfg;
 

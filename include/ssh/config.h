@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "sftp/link.h"
+#include "ssh/proxy.h"
 
 /* What the command line says. Nothing is kept: ssh_config_resolve() copies. */
 struct ssh_request {
@@ -29,6 +30,10 @@ struct ssh_request {
 	bool password_stdin;	 /* the first line of standard input is the password */
 	bool drop_password;	 /* keep_password=no: a reconnect cannot log in with a password */
 	bool no_prompt;		 /* as BatchMode=yes */
+	const char *proxy;	 /* URL of one for TCP; "auto": from the environment; or NULL */
+	const char *proxy_password_file; /* its first line; NULL: ask */
+	unsigned bind_port;	 /* local port; 0: any */
+	int64_t banner_timeout_ms, login_timeout_ms; /* 0: the usual; negative: none */
 	unsigned jump_depth;	 /* jump hosts between this one and the server; set by us alone */
 };
 
@@ -58,11 +63,13 @@ struct ssh_config {
 	int address_family; /* AF_UNSPEC, AF_INET, AF_INET6 */
 	char *bind_address;
 	char *bind_interface;
+	unsigned bind_port;
+	struct proxy proxy;
 	char *proxy_command; /* tokens expanded */
 	char *proxy_jump;	 /* as written; NULL also where a hop is reached by its own means */
 	struct ssh_config *jump; /* the host to go through, which may have one too; owned */
 	unsigned connect_timeout_s; /* name, TCP and proxy together; default 30 */
-	unsigned banner_timeout_s;  /* default 15 */
+	unsigned banner_timeout_s;  /* default 15; 0: none */
 	unsigned login_timeout_s;   /* prompts included; default 120; 0: none */
 	bool tcp_keepalive;
 	int ip_qos; /* IP_TOS value, -1: leave */

@@ -20,6 +20,7 @@ struct dial {
 	int family;		    /* AF_UNSPEC, AF_INET, AF_INET6 */
 	const char *bind_address;   /* NULL: any */
 	const char *bind_interface; /* NULL: any */
+	unsigned bind_port;	    /* 0: any */
 	unsigned timeout_s;
 	bool keepalive;
 	int ip_qos; /* -1: leave */
@@ -31,6 +32,13 @@ struct dial {
  * filled (-ECANCELED: given up).
  */
 int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err);
+
+/*
+ * The first IPv4 address of a host, as text. `size` of 16 is enough. Blocks and returns as
+ * dial_tcp(), 0 for success.
+ */
+int dial_lookup_ipv4(struct conn *c, const struct dial *d, char *address, size_t size,
+		     struct link_error *err);
 
 /* The peer's address as text, "" when there is none. */
 void dial_peer_name(int fd, char *name, size_t size);

@@ -541,6 +541,8 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 	if (rc == 0)
 		rc = complete(out, no_agent, err);
 	if (rc == 0)
+		rc = config_way(req, out, err);
+	if (rc == 0)
 		rc = config_jump(req, out, err);
 	config_lines_finish(&lines);
 	config_lines_finish(&defaults);
@@ -557,6 +559,7 @@ void ssh_config_finish(struct ssh_config *c)
 	if (c->jump)
 		ssh_config_finish(c->jump);
 	free(c->jump);
+	proxy_finish(&c->proxy);
 	char *strings[] = {c->host, c->hostname, c->user, c->sftp_server, c->bind_address,
 			   c->bind_interface, c->proxy_command, c->proxy_jump, c->ciphers, c->macs,
 			   c->kex, c->host_key_algorithms, c->pubkey_algorithms, c->host_key_alias,

@@ -71,6 +71,11 @@ static int resolve_hop(const struct ssh_request *req, const struct hop *hop, con
 	    .keywords = keywords,
 	    .drop_password = req->drop_password,
 	    .no_prompt = req->no_prompt,
+	    .proxy = req->proxy,
+	    .proxy_password_file = req->proxy_password_file,
+	    .bind_port = req->bind_port,
+	    .banner_timeout_ms = req->banner_timeout_ms,
+	    .login_timeout_ms = req->login_timeout_ms,
 	    .jump_depth = req->jump_depth + 1,
 	};
 	int rc;

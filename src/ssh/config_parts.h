@@ -28,6 +28,12 @@ int config_run(const struct ssh_request *req, bool defaults, struct config_lines
 int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link_error *err);
 
 /*
+ * What of the way to the server is no keyword of ssh_config: proxy, local port, time limits.
+ * Return: 0, -ENOMEM, or -EINVAL with `err` filled.
+ */
+int config_way(const struct ssh_request *req, struct ssh_config *c, struct link_error *err);
+
+/*
  * Expands ~, ${VAR} and the tokens of ssh_config(5).
  * Return: a string to free; NULL when out of memory or a token or variable is unknown.
  */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "ssh/conn.h"
+#include "util/buf.h"
 #include "util/log.h"
 
 /* Unsent bytes in the kernel beyond which it asks for no more: metadata must not wait behind. */
@@ -142,24 +143,29 @@ unref:
 	return rc;
 }
 
+/* Return: 0 or a negative errno; -EAFNOSUPPORT: an address of another family was asked for. */
 static int bind_to(int fd, const struct dial *d, int family)
 {
-	struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = {
+	    .ai_family = family,
+	    .ai_socktype = SOCK_STREAM,
+	    .ai_flags = AI_NUMERICSERV | AI_PASSIVE, /* without address: any of them */
+	};
 	struct addrinfo *ai;
-	int rc = 0;
+	char port[8];
+	int one = 1, rc = 0;
 
 	if (d->bind_interface &&
 	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, d->bind_interface,
 		       (socklen_t)strlen(d->bind_interface) + 1))
 		return -errno;
-	if (!d->bind_address)
+	if (!d->bind_address && !d->bind_port)
 		return 0;
-	hints.ai_flags = AI_NUMERICHOST;
-	if (getaddrinfo(d->bind_address, NULL, &hints, &ai)) {
-		hints.ai_flags = 0;
-		if (getaddrinfo(d->bind_address, NULL, &hints, &ai))
-			return -EADDRNOTAVAIL;
-	}
+	/* A connection of ours that has just ended may still occupy the port. */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	snprintf(port, sizeof(port), "%u", d->bind_port);
+	if (getaddrinfo(d->bind_address, port, &hints, &ai))
+		return -EAFNOSUPPORT;
 	if (bind(fd, ai->ai_addr, ai->ai_addrlen))
 		rc = -errno;
 	freeaddrinfo(ai);
@@ -180,9 +186,12 @@ static void set_options(int fd, const struct dial *d, int family)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &d->ip_qos, sizeof(d->ip_qos));
 }
 
-/* One address. Return: the descriptor or a negative errno. */
+/*
+ * One address. Return: the descriptor or a negative errno; `*bound` tells whether the local end was
+ * not the reason.
+ */
 static int connect_address(struct conn *c, const struct dial *d, const struct addrinfo *ai,
-			   int64_t deadline_ms)
+			   int64_t deadline_ms, bool *bound)
 {
 	struct pollfd pfd = {.events = POLLOUT};
 	socklen_t len = sizeof(int);
@@ -192,6 +201,7 @@ static int connect_address(struct conn *c, const struct dial *d, const struct ad
 	if (fd < 0)
 		return -errno;
 	rc = bind_to(fd, d, ai->ai_family);
+	*bound = rc == 0;
 	if (rc)
 		goto close_fd;
 	set_options(fd, d, ai->ai_family);
@@ -217,20 +227,56 @@ close_fd:
 	return rc;
 }
 
+/* "cannot connect from 'a' port 1", as far as that was asked for. */
+static void add_local_end(struct buf *why, const struct dial *d)
+{
+	buf_add_str(why, "cannot use the local");
+	if (d->bind_interface)
+		buf_addf(why, " interface '%s'", d->bind_interface);
+	if (d->bind_address)
+		buf_addf(why, " address '%s'", d->bind_address);
+	if (d->bind_port)
+		buf_addf(why, " port %u", d->bind_port);
+	buf_add_str(why, ": ");
+}
+
+/* Adds what became of an address; of several, the address too. */
+static void add_failure(struct buf *why, const struct dial *d, const struct addrinfo *ai, bool bound,
+			bool several, int error)
+{
+	char address[NI_MAXHOST] = "?";
+
+	if (why->len > 0)
+		buf_add_str(why, ", ");
+	if (several) {
+		getnameinfo(ai->ai_addr, ai->ai_addrlen, address, sizeof(address), NULL, 0,
+			    NI_NUMERICHOST);
+		buf_addf(why, "%s: ", address);
+	}
+	if (!bound)
+		add_local_end(why, d);
+	buf_add_str(why, error == ETIMEDOUT ? "timed out" : strerror(error));
+}
+
 int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
 {
 	int64_t deadline_ms = conn_now_ms() + (int64_t)d->timeout_s * 1000;
 	int64_t now_ms, left_ms, share_ms;
+	struct buf why = {.max_len = 400};
 	struct lookup *lk;
 	int left_count = 0;
+	bool several;
 	int rc = lookup(c, d, deadline_ms, &lk, err);
 
 	if (rc)
 		return rc;
 	for (struct addrinfo *ai = lk->result; ai; ai = ai->ai_next)
 		left_count++;
+	several = left_count > 1;
 	rc = -EADDRNOTAVAIL;
 	for (struct addrinfo *ai = lk->result; ai; ai = ai->ai_next, left_count--) {
+		bool bound = true;
+
 		/* A dead address must not use up the time of the ones behind it. */
 		now_ms = conn_now_ms();
 		left_ms = deadline_ms - now_ms;
@@ -239,17 +285,34 @@ int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
 		share_ms = left_ms / left_count;
 		if (share_ms < ADDRESS_MIN_MS)
 			share_ms = left_ms < ADDRESS_MIN_MS ? left_ms : ADDRESS_MIN_MS;
-		rc = connect_address(c, d, ai, now_ms + share_ms);
+		rc = connect_address(c, d, ai, now_ms + share_ms, &bound);
 		if (rc >= 0 || rc == -ECANCELED)
 			break;
+		add_failure(&why, d, ai, bound, several, -rc);
 	}
 	lookup_unref(lk);
-	if (rc == -ETIMEDOUT)
-		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: timed out",
-			   d->host, d->port);
-	else if (rc < 0 && rc != -ECANCELED)
-		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %s", d->host,
-			   d->port, strerror(-rc));
+	if (rc < 0 && rc != -ECANCELED)
+		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %.*s", d->host,
+			   d->port, (int)why.len, why.len ? (const char *)why.bytes : "");
+	buf_finish(&why);
+	return rc;
+}
+
+int dial_lookup_ipv4(struct conn *c, const struct dial *d, char *address, size_t size,
+		     struct link_error *err)
+{
+	struct dial v4 = *d;
+	struct lookup *lk;
+	int rc;
+
+	v4.family = AF_INET;
+	rc = lookup(c, &v4, conn_now_ms() + (int64_t)d->timeout_s * 1000, &lk, err);
+	if (rc)
+		return rc;
+	if (getnameinfo(lk->result->ai_addr, lk->result->ai_addrlen, address, (socklen_t)size, NULL, 0,
+			NI_NUMERICHOST))
+		rc = -EINVAL;
+	lookup_unref(lk);
 	return rc;
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,66 @@ static int connect_proxy(struct ssh_conn *sc, const char *command, struct link_e
 	return sc->proxy.fd;
 }
 
+/* Asked for once; the answer serves every later connection. Return: 0 or a negative errno. */
+static int ask_proxy_password(struct ssh_conn *sc, struct link_error *err)
+{
+	struct proxy *proxy = &sc->cfg.proxy;
+	struct prompt prompt = ssh_conn_prompt(sc);
+	char text[600];
+	int rc;
+
+	if (!proxy->user || proxy->password || proxy->type == PROXY_SOCKS4 ||
+	    proxy->type == PROXY_SOCKS4A)
+		return 0;
+	snprintf(text, sizeof(text), "%s's password for the proxy %s: ", proxy->user, proxy->host);
+	rc = prompt_ask(&prompt, PROMPT_SECRET, text, &proxy->password);
+	if (rc)
+		conn_error(err, LINK_FAIL_PROXY,
+			   "there is no password for user '%s' of proxy '%s': name a file with -o "
+			   "proxy_password_file", proxy->user, proxy->host);
+	return rc;
+}
+
+/* Return: a connected descriptor or a negative errno with `err` filled. */
+static int connect_by_proxy(struct ssh_conn *sc, const struct dial *to, struct link_error *err)
+{
+	struct proxy *proxy = &sc->cfg.proxy;
+	struct dial d = *to;
+	char address[INET_ADDRSTRLEN];
+	const char *host = to->host;
+	int64_t deadline_ms;
+	int rc = ask_proxy_password(sc, err);
+	int fd;
+
+	if (!rc && proxy->type == PROXY_SOCKS4) {
+		rc = dial_lookup_ipv4(&sc->top->conn, to, address, sizeof(address), err);
+		host = address;
+	}
+	if (rc)
+		return rc;
+	d.host = proxy->host;
+	d.port = proxy->port;
+	deadline_ms = conn_now_ms() + (int64_t)d.timeout_s * 1000;
+	fd = dial_tcp(&sc->top->conn, &d, err);
+	if (fd < 0) {
+		struct link_error why = *err;
+
+		conn_error(err, LINK_FAIL_PROXY, "proxy: %.480s", why.text);
+		return fd;
+	}
+	rc = proxy_pass(&sc->top->conn, fd, proxy, host, to->port, deadline_ms, err);
+	if (!sc->cfg.keep_password) {
+		secret_destroy(proxy->password);
+		proxy->password = NULL;
+	}
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	log_info(LOG_SSH, "connected to '%s' port %u by proxy '%s'", to->host, to->port, proxy->host);
+	return fd;
+}
+
 static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 {
 	const struct ssh_config *cfg = &sc->cfg;
@@ -56,15 +117,19 @@ static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 	    .family = cfg->address_family,
 	    .bind_address = cfg->bind_address,
 	    .bind_interface = cfg->bind_interface,
+	    .bind_port = cfg->bind_port,
 	    .timeout_s = cfg->connect_timeout_s,
 	    .keepalive = cfg->tcp_keepalive,
 	    .ip_qos = cfg->ip_qos,
 	};
-	int fd = dial_tcp(&sc->top->conn, &d, err);
+	int fd = cfg->proxy.type ? connect_by_proxy(sc, &d, err) : dial_tcp(&sc->top->conn, &d, err);
 
 	if (fd < 0)
 		return fd;
 	dial_set_abort(fd, true);
+	sc->address[0] = '\0';
+	if (cfg->proxy.type)
+		return fd;
 	dial_peer_name(fd, sc->address, sizeof(sc->address));
 	log_info(LOG_SSH, "connected to '%s' (%s) port %u", cfg->hostname, sc->address, cfg->port);
 	return fd;
@@ -84,6 +149,7 @@ int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
 	int rc;
 
 	if (sc->lender) {
+		sc->cfg.proxy = sc->lender->cfg.proxy;
 		sc->store = sc->lender->store;
 		sc->pinned_key = sc->lender->pinned_key;
 		sc->pinned_key_len = sc->lender->pinned_key_len;

@@ -267,7 +267,8 @@ static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
 
 int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 {
-	int64_t banner_deadline_ms = conn_now_ms() + (int64_t)sc->cfg.banner_timeout_s * 1000;
+	int64_t banner_deadline_ms =
+	    sc->cfg.banner_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.banner_timeout_s * 1000 : 0;
 	int rc;
 
 	ssh_set_blocking(sc->session, 0);
