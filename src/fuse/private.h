@@ -33,6 +33,7 @@ struct fusefs {
 	bool interrupt_new;      /* some of them have not been passed on yet */
 	struct timer recheck;    /* armed while `interrupted` has any */
 	bool mounted;
+	bool greeted; /* INIT has been answered */
 	struct fusefs_caller callers[FUSEFS_CALLER_COUNT];
 };
 

@@ -7,10 +7,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "private.h"
@@ -178,6 +180,38 @@ static void catch_stderr_end(struct stderr_catch *c, char *text, size_t size)
 	snprintf(text, size, "%s", has_prefix ? line + strlen(prefix) : line);
 }
 
+/*
+ * libfuse 3.14 has FUSE_CAP_PARALLEL_DIROPS and forgets it in its answer to INIT, the first it writes.
+ * Without the flag the kernel sends one lookup of a directory at a time.
+ */
+static void add_parallel_dirops(const struct iovec *iov, int count)
+{
+	const struct fuse_out_header *head = iov[0].iov_base;
+	struct fuse_init_out *init = count > 1 ? iov[1].iov_base : NULL;
+
+	if (init && head->error == 0 &&
+	    iov[1].iov_len >= offsetof(struct fuse_init_out, max_background))
+		init->flags |= FUSE_PARALLEL_DIROPS;
+}
+
+static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fusefs *fs = userdata;
+
+	if (!fs->greeted)
+		add_parallel_dirops(iov, count);
+	fs->greeted = true;
+	return writev(fd, iov, count);
+}
+
+static ssize_t device_read(int fd, void *bytes, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, bytes, len);
+}
+
+static const struct fuse_custom_io device_io = {.writev = device_writev, .read = device_read};
+
 int fusefs_mount(struct fusefs *fs, const char *mountpoint, char *err, size_t err_size)
 {
 	struct stderr_catch caught;
@@ -197,7 +231,8 @@ int fusefs_mount(struct fusefs *fs, const char *mountpoint, char *err, size_t er
 	int fd = fuse_session_fd(fs->session);
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fuse_session_custom_io(fs->session, &device_io, fd) != 0) {
 		snprintf(err, err_size, "%s", strerror(errno));
 		fusefs_unmount(fs);
 		return -EIO;
