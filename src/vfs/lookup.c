@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Requests that only ask: lookup, getattr, readlink, access, statfs. Contract: include/vfs/vfs.h. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -104,6 +105,8 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 	}
 	switch (listing_lookup(v, parent, name, &a, &asked_ms, &expires_ms)) {
 	case 0:
+		if (strlen(name) > NAME_MAX)
+			return false; /* perhaps it cannot exist at all: ENAMETOOLONG is the server's */
 		answer_absent(op, expires_ms);
 		return true;
 	case 1:

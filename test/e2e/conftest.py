@@ -23,6 +23,7 @@ from relay import Relay  # noqa: E402
 from scripted import ScriptedServer  # noqa: E402
 from server import DirectServer, Sshd  # noqa: E402
 from trees import make_tree  # noqa: E402
+from waiting import wait_until  # noqa: E402
 
 serial = itertools.count()
 
@@ -196,10 +197,11 @@ def shared_mount(top, sshd, who):
 
 @pytest.fixture
 def pair(shared_mount, who):
-    """(directory in the mount, the same on the server), new and empty. Made through the mount, which may know by a
-    cached listing that nothing else is there."""
+    """(directory in the mount, the same on the server), new and empty. Made on the server: the mount would know of a
+    directory of its own that nothing is in it, and tests go on to put things there behind its back."""
     name = f"p{next(serial)}"
-    who.call(os.mkdir, shared_mount.dir / name)
+    who.call(os.mkdir, shared_mount.base / name)
+    wait_until(lambda: who.call(os.path.isdir, shared_mount.dir / name), what="new directory")
     yield shared_mount.dir / name, shared_mount.base / name
     shared_mount.mount.check_alive()
 
