@@ -226,3 +226,220 @@ def test_reconnect_through_a_proxy(who, way, area):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
         assert who.call((mount.dir / "group").read_bytes) == Path("/etc/group").read_bytes()
+
+
+# --- jump hosts
+
+
+@pytest.fixture(scope="module")
+def hop(top, people):
+    """A second server: the way to the first one. Jump hosts are set up by the configuration file, as with ssh."""
+    server = Sshd(top / "hop", users=people.values())
+    yield server
+    server.stop()
+
+
+def jump_args(who, sshd, hop, area, first_port=None, policy="yes", known=None, extra=""):
+    """hop1 and hop2 are both `hop`; hop1's socket is the one that leaves the machine."""
+    known = known or hop.dir / "known_by_alias"
+    if not known.exists():
+        known.write_text("".join(f"hop {Path(f'{key}.pub').read_text()}" for key in hop.host_keys) +
+                         "".join(f"far {Path(f'{key}.pub').read_text()}" for key in sshd.host_keys))
+    config = area / "config"
+    config.write_text(
+        f"Host hop1\n  Port {first_port or hop.port}\nHost hop2\n  Port {hop.port}\nHost hop*\n  HostKeyAlias hop\n"
+        f"  IdentityFile {hop.identity_for(who)}\nHost far\n  HostKeyAlias far\n  Port {sshd.port}\n"
+        f"  IdentityFile {sshd.identity_for(who)}\nHost *\n  HostName 127.0.0.1\n  User {who.name}\n"
+        f"  UserKnownHostsFile {known}\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking {policy}\n{extra}")
+    return ["-F", config]
+
+
+def test_jump_hosts(who, sshd, hop, area, mounter):
+    (area / "data").write_bytes(os.urandom(3_000_000))
+    before = hop.log_text().count("Accepted publickey")
+    mount = mounter(who, f"far:{area}", [*jump_args(who, sshd, hop, area), "-J", "hop1,hop2"])
+    who.run(["cp", "data", "copy"], cwd=mount.dir)
+    assert (area / "copy").read_bytes() == (area / "data").read_bytes()
+    assert hop.log_text().count("Accepted publickey") == before + 2
+    assert not descendants(mount.pid), "no process helps"
+    mount.umount()
+
+
+def test_unknown_key_of_a_jump_host_names_it(who, sshd, hop, area):
+    (area / "empty").touch()
+    args = jump_args(who, sshd, hop, area, known=area / "empty")
+    result = run_sftpfs(who, [*args, "-J", "hop1", "far:/etc", area])
+    assert result.code == HOST_KEY and b"jump host 'hop1'" in result.err and b"SHA256:" in result.err, result.err
+
+
+def test_jump_hosts_ask_one_after_the_other(who, sshd, hop, area):
+    """Two unknown keys, two questions, and both are kept."""
+    known = Path(who.home) / "new_hosts"
+    args = [*jump_args(who, sshd, hop, area, policy="ask", known=known), "-J", "hop1"]
+    known.unlink()
+    place = area / "mnt"
+    who.run(["mkdir", str(place)])
+    result = run_on_terminal(who, [*args, "far:/etc", place], [(b"'hop1", b"yes"), (b"'far", b"yes")])
+    try:
+        assert result.code == 0, result.err
+        assert {line.split()[0] for line in known.read_text().splitlines()} == {"hop", "far"}
+    finally:
+        who.run(["fusermount3", "-u", str(place)], check=False)
+    wait_until(lambda: not daemons_of(place), what="the daemon ends")
+
+
+def test_jump_host_that_cannot_be_passed(who, sshd, hop, area, top):
+    args = jump_args(who, sshd, hop, area, first_port=free_port())
+    result = run_sftpfs(who, [*args, "-J", "hop1", "far:/etc", area])
+    assert result.code == PROXY and b"jump host 'hop1'" in result.err and b"refused" in result.err, result.err
+    closed = free_port()
+    result = run_sftpfs(who, [*args, "-J", "hop2", "-p", closed, "far:/etc", area])
+    assert result.code == PROXY and b"jump host 'hop2'" in result.err and str(closed).encode() in result.err, result.err
+
+
+def test_lost_jump_host_is_gone_through_again(who, sshd, hop, area, mounter):
+    (area / "data").write_bytes(os.urandom(20_000_000))
+    mount = mounter(who, f"far:{area}", [*jump_args(who, sshd, hop, area), "-J", "hop1"])
+    for direction in (["cp", str(area / "data"), "copy"], ["sh", "-c", "cat data > /dev/null; cmp data copy"]):
+        copy = subprocess.Popen(["sh", "-c", 'cd "$0" && exec "$@"', str(mount.dir), *direction], **who.popen_args())
+        before = status_of(mount)
+        wait_until(lambda: status_of(mount)["read_bytes"] + status_of(mount)["written_bytes"] >
+                   before["read_bytes"] + before["written_bytes"] or copy.poll() is not None, what="bytes on their way")
+        for pid in hop.session_pids():
+            os.kill(pid, signal.SIGKILL)
+        assert copy.wait(60) == 0
+    assert (area / "copy").read_bytes() == (area / "data").read_bytes()
+    wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+
+
+def test_fence_resets_the_first_hop(who, sshd, hop, area, mounter):
+    """A way that is silent is given up: its socket ends with a reset, so nothing unsent arrives later."""
+    with running(Forwarder(hop.port)) as road:
+        args = jump_args(who, sshd, hop, area, first_port=road.port)
+        mount = mounter(who, "far:/etc", [*args, "-J", "hop1", "-o", "ServerAliveInterval=1,ServerAliveCountMax=1"])
+        road.hang()
+        wait_until(lambda: road.ends, what="the connection is given up")
+        assert road.ends[0] == "reset"
+        wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+        assert who.call((mount.dir / "passwd").read_bytes) == Path("/etc/passwd").read_bytes()
+        mount.umount()
+        wait_until(lambda: len(road.ends) == len(road.peers), what="the end of the last connection")
+        assert road.ends[-1] == "end", "an unmount says goodbye"
+
+
+def test_proxy_before_jump_hosts(who, sshd, hop, area, mounter):
+    with running(Proxy()) as proxy:
+        mounter(who, "far:/etc", [*jump_args(who, sshd, hop, area), "-J", "hop1,hop2", *by(proxy, "socks5")])
+        assert proxy.asked == [("socks5", "127.0.0.1", hop.port)]
+
+
+# --- several connections
+
+
+def test_more_connections_carry_a_large_file(who, sshd, area, mounter):
+    data = area / "data"
+    data.write_bytes(os.urandom(30_000_000))
+    with running(Relay(sshd.port, delay=20)) as relay:
+        args = login_args(sshd, who, HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        mount = mounter(who, sshd.target(who, area), [*args, "-o", "max_conns=3"])
+        assert relay.stats()["connections"] == 1, "only when they are of use"
+        who.run(["cp", str(data), "one"], cwd=mount.dir)  # they are opened meanwhile
+        wait_until(lambda: status_of(mount)["lanes"] >= 6, what="further lanes")
+        who.run(["cp", str(data), "two"], cwd=mount.dir)
+        stats = relay.stats()
+        assert stats["connections"] == 3
+        assert all(c["up_bytes"] > 2_000_000 for c in stats["per_connection"]), stats
+        # one of them is lost: nothing of what it carried is
+        relay.command("cut-after-bytes up 5000000 one")
+        who.run(["cp", str(data), "three"], cwd=mount.dir)
+        for name in ("one", "two", "three"):
+            assert (area / name).read_bytes() == data.read_bytes()
+        wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+        mount.umount()
+
+
+def test_further_connections_never_ask(who, sshd, area, mounter, people):
+    """A password typed once, on standard input, serves them all."""
+    if "user" not in people:
+        pytest.skip("the password of the account is known only when root made it")
+    login, place = people["user"], area / "mnt"
+    who.run(["mkdir", str(place)])
+    os.chmod(area, 0o777)
+    with running(Relay(sshd.port, delay=10)) as relay:
+        args = login_args(sshd, who, IdentityFile=None, PubkeyAuthentication="no", PreferredAuthentications="password",
+                          HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        result = run_sftpfs(who, [*args, "-o", "password_stdin,max_conns=2", sshd.target(login, area), place],
+                            input=login.password.encode() + b"\n")
+        try:
+            assert result.code == 0, result.err
+            who.run(["sh", "-c", "head -c 12000000 /dev/zero > big && sync big"], cwd=place)
+            assert relay.stats()["connections"] == 2
+        finally:
+            who.run(["fusermount3", "-u", str(place)], check=False)
+        wait_until(lambda: not daemons_of(place), what="the daemon ends")
+
+
+def test_further_connections_that_are_refused_are_done_without(who, sshd, area, mounter):
+    with running(Relay(sshd.port, delay=10)) as relay:
+        args = login_args(sshd, who, HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        mount = mounter(who, sshd.target(who, area), [*args, "-o", "max_conns=4"])
+        relay.command("refuse on")
+        who.run(["sh", "-c", "head -c 30000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+        assert status_of(mount)["reconnects"] == 0
+        mount.umount()
+
+
+# --- ssh_command
+
+
+def ssh_command(who, sshd, *more):
+    return ["-F", "/dev/null", "-p", sshd.port, "-o",
+            f"ssh_command=ssh,IdentityFile={sshd.identity_for(who)},UserKnownHostsFile={sshd.known_hosts()},BatchMode=yes",
+            *more]
+
+
+def socket_dirs(who):
+    return {d for d in os.listdir("/tmp") if os.path.exists(f"/tmp/{d}/m") and os.stat(f"/tmp/{d}").st_uid == who.uid}
+
+
+def ssh_pids(mount):
+    return [pid for pid in descendants(mount.pid) if command_of(pid) == "ssh"]
+
+
+def test_ssh_processes_share_one_login(who, sshd, area, mounter):
+    before, dirs_before = sshd.log_text().count("Accepted publickey"), socket_dirs(who)
+    mount = mounter(who, sshd.target(who, area), ssh_command(who, sshd))
+    who.run(["sh", "-c", "head -c 9000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+    wait_until(lambda: len(ssh_pids(mount)) > 1, what="further processes")
+    assert sshd.log_text().count("Accepted publickey") == before + 1
+    # the loss of one is the loss of all; none is left behind
+    lost = ssh_pids(mount)
+    os.kill(lost[-1], signal.SIGKILL)
+    wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+    assert not set(lost) & set(ssh_pids(mount))
+    assert who.call((mount.dir / "copy").read_bytes) == (area / "big").read_bytes()
+    assert len(socket_dirs(who) - dirs_before) == 1
+    mount.umount()
+    assert socket_dirs(who) <= dirs_before
+
+
+def test_ssh_command_with_one_session(who, top, people, area, mounter):
+    with running(Sshd(top / f"single-{who.name}", {"MaxSessions": "1"}, people.values())) as sshd:
+        mount = mounter(who, sshd.target(who, area), ssh_command(who, sshd))
+        who.run(["sh", "-c", "head -c 9000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+        mount.umount()
+
+
+def test_words_of_ssh_are_shown(who, sshd, area):
+    def fails(code, words, args):
+        result = run_sftpfs(who, [*args, sshd.target(who, "/etc"), area])
+        assert result.code == code and words in result.err.lower(), result
+    fails(LOGIN, b"permission denied (", ssh_command(who, sshd, "-o", "PubkeyAuthentication=no"))
+    args = ssh_command(who, sshd)
+    fails(NETWORK, b"refused", [free_port() if a == sshd.port else a for a in args])
+    fails(HOST_KEY, b"host key verification failed",
+          [str(a).replace(str(sshd.known_hosts()), "/dev/null") for a in args])
+    fails(REMOTE, b"subsystem", [*args, "-o", "sftp_server=nosuch"])
