@@ -50,6 +50,8 @@ struct program {
 
 	/* The loop. */
 	int epoll_fd, signal_fd;
+	int clock_fd; /* readable when the clock was set, as after a sleep */
+	int route_fd; /* readable when routes change; -1: not to be had */
 	int64_t suspended_ms; /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC */
 	bool unmounted;
 	bool drained;

@@ -7,10 +7,12 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "program.h"
+#include "route.h"
 #include "util/log.h"
 
 /* The machine has slept when boot time gains this on monotonic time in one turn. */
@@ -21,6 +23,14 @@ static int watch(struct program *p, int fd)
 	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* Never expires, but is told when the clock is set, which waking up does: timerfd_create(2). */
+static int watch_clock(int fd)
+{
+	const struct itimerspec never = {.it_value.tv_sec = (time_t)1 << 33};
+
+	return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
 }
 
 int program_loop_init(struct program *p)
@@ -36,8 +46,10 @@ int program_loop_init(struct program *p)
 		return -errno;
 	p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (p->signal_fd < 0 || p->epoll_fd < 0)
+	p->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (p->signal_fd < 0 || p->epoll_fd < 0 || p->clock_fd < 0 || watch_clock(p->clock_fd) < 0)
 		return -errno;
+	p->route_fd = route_open();
 	return 0;
 }
 
@@ -84,9 +96,26 @@ static void notice_sleep(struct program *p)
 
 	if (now_ms - p->suspended_ms > SLEPT_MS) {
 		log_info(LOG_MAIN, "the machine has slept, looking whether the server is there");
-		link_probe(p->link);
+		fxp_backend_wake(p->fxp);
 	}
 	p->suspended_ms = now_ms;
+}
+
+static void take_clock(struct program *p)
+{
+	uint64_t expirations;
+
+	/* That it wakes the loop is all: notice_sleep() has looked what happened. */
+	if (read(p->clock_fd, &expirations, sizeof(expirations)) < 0 && errno == ECANCELED)
+		watch_clock(p->clock_fd);
+}
+
+static void take_routes(struct program *p)
+{
+	if (!route_appeared(p->route_fd))
+		return;
+	log_verbose(LOG_MAIN, "a route has appeared");
+	fxp_backend_wake(p->fxp);
 }
 
 static void turn(struct program *p, int timeout_ms)
@@ -102,6 +131,10 @@ static void turn(struct program *p, int timeout_ms)
 
 		if (fd == p->signal_fd) {
 			take_signals(p);
+		} else if (fd == p->clock_fd) {
+			take_clock(p);
+		} else if (fd == p->route_fd) {
+			take_routes(p);
 		} else if (!p->unmounted && fd == fusefs_fd(p->fusefs)) {
 			if (fusefs_dispatch(p->fusefs) < 0)
 				unmount(p);
@@ -149,6 +182,10 @@ int program_loop(struct program *p)
 		r = watch(p, fusefs_fd(p->fusefs));
 	if (r == 0)
 		r = watch(p, link_dispatch_fd(p->link));
+	if (r == 0)
+		r = watch(p, p->clock_fd);
+	if (r == 0 && p->route_fd >= 0)
+		r = watch(p, p->route_fd);
 	if (r) {
 		log_error(LOG_MAIN, "cannot watch descriptors: errno %d", -r);
 		unmount(p);

@@ -51,6 +51,7 @@ struct be_file {
 	uint32_t flags; /* enum be_open_flags without CREAT, TRUNC, EXCL */
 	bool closed;    /* by the vfs */
 	bool stale;     /* could not be opened again */
+	bool parked;    /* its handle was given back, see park.c */
 	char *path;     /* as it was opened, or at close */
 	struct fxp_handle handle;
 	struct fxp_handle near;      /* for copy-data: on the lane of the other file; len 0: none */
@@ -81,7 +82,7 @@ struct fxp_backend {
 	struct budget *budget;
 
 	struct fxp_order names; /* of requests by path */
-	struct list files;
+	struct list files; /* the one used least recently first */
 	struct hash nodes;
 	struct list read_queue; /* struct fxp_io, waiting for the window */
 	struct list write_queue;
@@ -137,6 +138,17 @@ void fxp_handle_close(struct fxp_backend *fb, struct fxp_handle *h);
 
 /* The present path, in a buffer of `size` bytes. Return: 0 or -ESTALE. */
 int fxp_file_where(const struct be_file *f, char *path, size_t size);
+
+/* park.c */
+
+/* Gives handles on that lane back, when there are too many. Return: how many. */
+unsigned fxp_park_some(struct fxp_backend *fb, uint32_t lane);
+
+/* The file is about to be asked something: what follows on its node waits until it is open. */
+void fxp_file_use(struct be_file *f);
+
+/* The name is about to be removed or replaced: who was open there is opened again before. */
+void fxp_unpark_at(struct fxp_backend *fb, const char *path);
 
 /* io.c */
 int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
@@ -203,6 +215,7 @@ int fxp_session_create(struct fxp_backend *fb, const char *root, bool check_root
                        fxp_started_fn *started, void *arg);
 void fxp_session_destroy(struct fxp_backend *fb);
 void fxp_session_connect(struct fxp_backend *fb);   /* now, if there is no connection */
+void fxp_session_hurry(struct fxp_backend *fb);     /* the same, unless a person is needed first */
 void fxp_session_recovered(struct fxp_backend *fb); /* from recover.c: go on */
 const struct be_attr *fxp_session_home(const struct fxp_backend *fb);
 bool fxp_session_needs_attention(const struct fxp_backend *fb);

@@ -61,8 +61,14 @@ struct backend *fxp_backend(struct fxp_backend *fb);
 /* With delay_connect: the login directory's attributes; valid is 0 before `started`. */
 const struct be_attr *fxp_backend_home(const struct fxp_backend *fb);
 
-/* Try again now: a route change, a wake-up, or the user after a refused login. */
+/* The user asks: look whether the server is there, or connect now, also after a refused login. */
 void fxp_backend_reconnect(struct fxp_backend *fb);
+
+/*
+ * The network may have changed (a route, a wake-up): the same, except that a login that was refused
+ * is not tried again, and an attempt that hangs makes room for a new one.
+ */
+void fxp_backend_wake(struct fxp_backend *fb);
 
 void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out);
 

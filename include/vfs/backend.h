@@ -176,7 +176,7 @@ struct be_info {
 	size_t stream_len;    /* bytes one sequential stream should keep in flight */
 	uint64_t open_max;    /* files the server lets us hold open; 0: unknown */
 	bool connected;
-	int64_t silent_since_ms; /* the oldest request has waited since then; -1: none waits */
+	int64_t silent_since_ms; /* nothing has come since then while a request waited; -1: none waits */
 };
 
 struct backend;

@@ -26,7 +26,11 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	info->stream_len = w->full ? w->window_len + w->window_len / 4 : 2 * w->window_len;
 	info->open_max = c->limits.handle_count;
 	info->connected = c->state == FXP_CLIENT_UP && !c->broken;
+	/* A server that answers others is busy with this one, not silent. */
 	info->silent_since_ms = fxp_client_waits_since_ms(c);
+	if (info->connected && info->silent_since_ms >= 0 &&
+	    info->silent_since_ms < c->last_packet_ms)
+		info->silent_since_ms = c->last_packet_ms;
 }
 
 static const struct be_info *backend_info(struct backend *b)
@@ -152,6 +156,14 @@ void fxp_backend_reconnect(struct fxp_backend *fb)
 		link_probe(fb->link);
 	else
 		fxp_session_connect(fb);
+}
+
+void fxp_backend_wake(struct fxp_backend *fb)
+{
+	if (fb->client.state == FXP_CLIENT_UP)
+		link_probe(fb->link);
+	else
+		fxp_session_hurry(fb);
 }
 
 void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out)

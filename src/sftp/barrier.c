@@ -65,6 +65,7 @@ static int barrier_start(struct be_file *f, enum fxr_kind kind, be_attr_fn *done
 
 	if (!op)
 		return -ENOMEM;
+	fxp_file_use(f);
 	op->file = f;
 	op->kind = kind;
 	op->done_attr = done_attr;

@@ -183,5 +183,6 @@ int fxp_remove(struct backend *b, const char *path, be_status_fn *done, void *ar
 	if (!op)
 		return -ENOMEM;
 	op->done_status = done;
+	fxp_unpark_at(op->fb, path);
 	return change_start(op);
 }

@@ -221,6 +221,8 @@ int fxp_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct 
 	op = calloc(1, sizeof(*op));
 	if (!op)
 		return -ENOMEM;
+	fxp_file_use(from);
+	fxp_file_use(to);
 	op->fb = fxp_backend_of(b);
 	op->from = from;
 	op->to = to;

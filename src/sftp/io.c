@@ -319,6 +319,7 @@ int fxp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_
 	io = calloc(1, sizeof(*io));
 	if (!io)
 		return -ENOMEM;
+	fxp_file_use(f);
 	if (off == 0 && len >= STREAM_READ_LEN_MIN && (f->node->known.valid & BE_ATTR_SIZE) &&
 	    f->node->known.size >= STREAM_FILE_LEN_MIN)
 		fxp_window_raise(&fb->client.down_window, STREAM_WINDOW_LEN);

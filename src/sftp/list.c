@@ -42,6 +42,7 @@ struct be_list {
 	bool burst;     /* and its CLOSE is sent */
 	bool large;     /* no burst the next time */
 	bool discard;   /* what is in flight named a handle that is not the directory's */
+	bool again;     /* OPENDIR sent a second time, files were parked for it */
 	struct fxp_status status;
 	uint64_t *told; /* hashes of the names told; sorted once it starts anew */
 	size_t told_count, told_size, told_sorted;
@@ -245,6 +246,14 @@ static void list_opened(void *arg, const struct fxr_answer *answer)
 	l->opening = NULL;
 	if (answer->lost && !c->failing && c->state != FXP_CLIENT_STOPPED) {
 		l->lost = true;
+		list_go_on(l);
+		return;
+	}
+	if (answer->status.st.code == BE_FAILURE && !l->again &&
+	    fxp_park_some(l->fb, answer->lane)) {
+		l->again = l->lost = true;
+		l->discard = l->guessed;
+		l->guessed = l->burst = false;
 		list_go_on(l);
 		return;
 	}

@@ -30,6 +30,7 @@ struct open_op {
 	bool missed;      /* and another handle came */
 	bool asked_again; /* FSTAT by the handle that came */
 	struct fxp_handle guess;
+	bool again;       /* OPEN sent a second time, other files were parked for it */
 	struct fxp_status status;
 	struct be_attr attr;
 	bool attr_ok;
@@ -145,10 +146,19 @@ static void open_answered(struct open_op *op)
 	open_finish(op);
 }
 
+static bool open_ask(struct open_op *op);
+
 static void open_opened(void *arg, const struct fxr_answer *answer)
 {
 	struct open_op *op = arg;
 
+	if (answer->status.st.code == BE_FAILURE && !op->again &&
+	    fxp_park_some(op->fb, answer->lane)) {
+		op->again = true;
+		op->guessed = false;
+		if (open_ask(op))
+			return;
+	}
 	fxp_status_copy(&op->status, &answer->status.st);
 	if (answer->status.st.code == BE_OK) {
 		fxp_handle_set(op->fb, &op->file->handle, answer);
@@ -168,20 +178,28 @@ static void open_looked(void *arg, const struct fxr_answer *answer)
 	open_answered(op);
 }
 
-static bool open_send(struct open_op *op)
+static bool open_ask(struct open_op *op)
 {
-	struct fxp_client *c = &op->fb->client;
 	struct fxr_args args = {.path = op->path, .pflags = pflags_of(op->flags)};
 
 	if (op->flags & BE_CREAT) {
 		args.attr.valid = BE_ATTR_MODE;
 		args.attr.mode = op->mode & 07777;
 	}
+	return fxp_client_submit(&op->fb->client, FXR_OPEN, op->lane, &args, open_opened, op) !=
+	       NULL;
+}
+
+static bool open_send(struct open_op *op)
+{
+	struct fxp_client *c = &op->fb->client;
+	struct fxr_args args = {.path = op->path};
+
 	op->guessed = fxp_burst_predict(c, op->lane, LANE_BULK, &op->guess);
-	if (!fxp_client_submit(c, FXR_OPEN, op->lane, &args, open_opened, op))
+	if (!open_ask(op))
 		return false;
 	op->pending = 1;
-	args = (struct fxr_args){.path = op->path, .handle = op->guessed ? &op->guess : NULL};
+	args.handle = op->guessed ? &op->guess : NULL;
 	if (fxp_client_submit(c, op->guessed ? FXR_FSTAT : FXR_LSTAT, op->lane, &args, open_looked,
 	                      op))
 		op->pending++;

@@ -110,6 +110,14 @@ static void reopen_opened(void *arg, const struct fxr_answer *answer)
 		reopen_over(op);
 		return;
 	}
+	if (answer->status.st.code == BE_FAILURE && op->file->flags == BE_READ &&
+	    !op->file->io_count) {
+		/* Too many for this process, it may be; nobody needs it now. */
+		op->file->handle.len = 0;
+		op->file->parked = true;
+		reopen_over(op);
+		return;
+	}
 	if (answer->status.st.code != BE_OK) {
 		reopen_stale(op, answer->status.text);
 		return;

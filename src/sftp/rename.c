@@ -169,6 +169,7 @@ int fxp_rename(struct backend *b, const char *from, const char *to, enum be_rena
 	op->order.change = true;
 	op->order.stream = one_step ? fb->client.meta : NULL;
 	op->order.ready = rename_ready;
+	fxp_unpark_at(fb, to);
 	if (!fxp_order_add(&fb->names, &op->order) || rename_begin(op))
 		return 0;
 	fxp_order_done(&op->order);

@@ -15,6 +15,7 @@
 
 #define BACKOFF_MIN_MS  200   /* wait before the second attempt after a loss; the first is at once */
 #define BACKOFF_MAX_MS  30000 /* and at most between attempts */
+#define ATTEMPT_OLD_MS  3000  /* an attempt that takes longer may be given up for a better one */
 #define BACKOFF_CALM_MS 10000 /* a connection that lived this long had worked, even if idle */
 
 enum session_state {
@@ -50,6 +51,7 @@ struct fxp_session {
 	int64_t up_ms;
 	int64_t backoff_ms; /* before the next attempt; 0: at once */
 	uint64_t attempt;
+	int64_t attempt_ms; /* began */
 	struct timer retry;
 	struct timer probe;
 	unsigned probe_count; /* probes in a row without an answer */
@@ -371,6 +373,7 @@ void fxp_session_connect(struct fxp_backend *fb)
 	if (gave_up(fb) || fb->client.state != FXP_CLIENT_DOWN)
 		return;
 	timer_cancel(&s->retry);
+	s->attempt_ms = fb->clock->now_ms;
 	log_info(LOG_SFTP, "connecting again, attempt %llu", (unsigned long long)++s->attempt);
 	err = fxp_client_connect(&fb->client);
 	if (err)
@@ -384,6 +387,20 @@ static void on_needed(void *ctx)
 
 	if (fb->session->state == SESSION_STARTING)
 		timer_set(fb->clock, &fb->session->retry, fb->clock->now_ms);
+}
+
+void fxp_session_hurry(struct fxp_backend *fb)
+{
+	struct fxp_session *s = fb->session;
+
+	if (s->state != SESSION_LOST || s->needs_attention)
+		return;
+	s->backoff_ms = 0;
+	if (fb->client.state == FXP_CLIENT_CONNECTING &&
+	    fb->clock->now_ms - s->attempt_ms > ATTEMPT_OLD_MS)
+		link_reset(fb->link);
+	else
+		fxp_session_connect(fb);
 }
 
 static void retry_timer(void *arg)

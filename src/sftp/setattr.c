@@ -298,6 +298,7 @@ int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *wan
 		free(op);
 		return fxp_fstat(b, f, done, arg);
 	}
+	fxp_file_use(f);
 	op->file = f;
 	op->order.end = UINT64_MAX;
 	op->order.stream = one_step(op->todo) ? &f->handle : NULL;
