@@ -23,6 +23,8 @@ struct dial {
 	unsigned bind_port;	    /* 0: any */
 	unsigned timeout_s;
 	bool keepalive;
+	unsigned silence_s; /* not 0: how often the peer's machine is asked when it is silent */
+	unsigned silence_count; /* and how often in vain before the connection is lost */
 	int ip_qos; /* -1: leave */
 };
 

@@ -178,8 +178,18 @@ static void set_options(int fd, const struct dial *d, int family)
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
-	if (d->keepalive)
+	if (d->keepalive || d->silence_s)
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	if (d->silence_s) {
+		unsigned lost_ms = d->silence_s * (d->silence_count + 1) * 1000;
+
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &d->silence_s, sizeof(d->silence_s));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &d->silence_s, sizeof(d->silence_s));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &d->silence_count,
+			   sizeof(d->silence_count));
+		/* What was sent and not acknowledged keeps those from being asked at all. */
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
+	}
 	if (d->ip_qos >= 0 && family == AF_INET)
 		setsockopt(fd, IPPROTO_IP, IP_TOS, &d->ip_qos, sizeof(d->ip_qos));
 	else if (d->ip_qos >= 0 && family == AF_INET6)

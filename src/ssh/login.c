@@ -283,6 +283,10 @@ int login_run(struct ssh_conn *sc, struct link_error *err)
 	switch (run(&lg)) {
 	case LOGIN_SUCCESS:
 		rc = 0;
+		if (!sc->cfg.keep_password) {
+			secret_destroy(sc->store.password);
+			sc->store.password = NULL;
+		}
 		break;
 	case LOGIN_STOPPED:
 		rc = explain_stopped(&lg, err);

@@ -22,6 +22,13 @@
 #include "util/log.h"
 
 #define CONNECT_TIMEOUT_S 30
+
+/*
+ * A server process that is busy with a request cannot be told from a dead network by asking it. The
+ * kernel of its machine can: as ServerAliveInterval and ServerAliveCountMax are by default.
+ */
+#define SILENCE_S     15
+#define SILENCE_COUNT 3
 #define READ_LEN (256 * 1024)
 #define IOV_COUNT 64
 
@@ -87,7 +94,8 @@ static int connect_tcp(struct pipe_link *p, struct link_error *err)
 	    .port = p->port,
 	    .family = AF_UNSPEC,
 	    .timeout_s = CONNECT_TIMEOUT_S,
-	    .keepalive = true,
+	    .silence_s = SILENCE_S,
+	    .silence_count = SILENCE_COUNT,
 	    .ip_qos = -1,
 	};
 	int fd = dial_tcp(&p->conn, &dial, err);
