@@ -124,14 +124,9 @@ static int wait_for_end(const char *path, int pidfd)
 }
 
 /* fsync of a directory covers the whole mount: what was accepted is on the server, or it fails. */
-static int barrier(const char *path)
+static int barrier(const char *path, int fd)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 || fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return r;
+	return fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
 }
 
 static int run_umount(const char *path)
@@ -142,8 +137,8 @@ static int run_umount(const char *path)
 	if (fd < 0)
 		return PROGRAM_EXIT_MOUNTPOINT;
 	int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)hello.pid, 0);
+	int r = barrier(path, fd);
 	close(fd);
-	int r = barrier(path);
 	if (r == 0)
 		r = detach(path);
 	if (r == 0)

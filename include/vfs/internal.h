@@ -53,7 +53,7 @@ struct vfs {
 
 	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
 	size_t unacked_len;   /* their bytes */
-	struct timer interrupt_timer;
+	struct timer silence_timer; /* armed when somebody will not wait for a silent server */
 	struct timer soft_timer; /* armed when there is a soft limit */
 
 	void (*drained)(void *arg); /* not NULL: the kernel is gone, see vfs_drain() */
@@ -108,6 +108,7 @@ struct op {
 	uint64_t fh;	   /* the descriptor the request named; 0: none */
 	struct file *file; /* for I/O: held open by the kernel until its release */
 	bool interrupted;  /* a signal has come that does not kill the program */
+	bool impatient;    /* answered from memory when the server is silent */
 	char *path;   /* owned: what the server is asked about */
 	char *path2;  /* owned: the second one of rename and link; symlink's target */
 	uint64_t change_count; /* of `node` when the request was sent */
@@ -179,6 +180,12 @@ void entry_content_changed(struct node *n);
 
 /* A directory's contents were changed by us: its times are no longer known. */
 void entry_parent_changed(struct vfs *v, struct node *parent);
+
+/* The kernel asks for this on behalf of programs that mean other mounts: it must not hang. */
+void op_be_impatient(struct op *op);
+
+/* lookup.c: answers an impatient one with what was known last; it goes on. */
+void op_answer_known(struct op *op);
 
 /* If starting a request failed (negative errno), answers with it. Return: true when it failed. */
 bool op_failed_start(struct op *op, int err);

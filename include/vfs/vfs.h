@@ -150,7 +150,7 @@ void vfs_drain(struct vfs *v, void (*done)(void *arg), void *arg);
 /* No request is unanswered and the backend will call back no more. NULL is fine. */
 void vfs_destroy(struct vfs *v);
 
-/* Answers everything that waits (EIO, or EINTR where that is harmless): before suspend. */
+/* Answers everything that waits with EIO: before suspend. */
 void vfs_quiesce(struct vfs *v);
 
 /*
@@ -214,6 +214,8 @@ void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 /* Entries from `off` on, through replies->dirent. `plus`: each counts as a lookup. */
 void vfs_readdir(struct vfs *v, struct vfs_req *req, uint64_t fh, off_t off, bool plus);
 void vfs_releasedir(struct vfs *v, struct vfs_req *req, uint64_t fh);
+
+/* Of any directory, or of none (0): a barrier for the whole mount. */
 void vfs_fsyncdir(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_statfs(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 void vfs_access(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int mask);

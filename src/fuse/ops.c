@@ -168,6 +168,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
+	fusefs_call_watch(call);
 	vfs_flush(call->fs->vfs, &call->req, fi->fh);
 }
 
@@ -240,12 +241,8 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	if (fi->fh == FUSEFS_CONTROL_FH) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
 	CALL_OR_RETURN(call, req);
-	vfs_fsyncdir(call->fs->vfs, &call->req, fi->fh);
+	vfs_fsyncdir(call->fs->vfs, &call->req, fi->fh == FUSEFS_CONTROL_FH ? 0 : fi->fh);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -320,5 +320,5 @@ void vfs_releasedir(struct vfs *v, struct vfs_req *req, uint64_t fh)
 /* SFTP has nothing to make names durable with; changes are acknowledged only when carried out. */
 void vfs_fsyncdir(struct vfs *v, struct vfs_req *req, uint64_t fh)
 {
-	v->replies->err(req, dir_find(v, fh) ? 0 : EBADF);
+	v->replies->err(req, !fh || dir_find(v, fh) ? 0 : EBADF);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Requests that only ask: lookup, getattr, readlink, access, statfs. Contract: include/vfs/vfs.h. */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,8 +104,6 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 	}
 	switch (listing_lookup(v, parent, name, &a, &asked_ms, &expires_ms)) {
 	case 0:
-		if (strlen(name) > NAME_MAX)
-			return false; /* perhaps it cannot exist at all: ENAMETOOLONG is the server's */
 		answer_absent(op, expires_ms);
 		return true;
 	case 1:
@@ -216,7 +213,8 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 	err = v->ops->stat(v->be, op->path,
 			   n == v->root || (v->cfg.follow_symlinks && !attr_is_link(&n->attr)),
 			   got_attr, op);
-	op_failed_start(op, err);
+	if (!op_failed_start(op, err) && n == v->root)
+		op_be_impatient(op); /* "ls -l .." looks at every mount point there */
 }
 
 /* How many directories `path` is below the root: 0 for what stands in it. */
@@ -298,11 +296,9 @@ void vfs_access(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int mask)
 	v->replies->err(req, !n ? ESTALE : refused ? EACCES : 0);
 }
 
-static void answer_statfs(struct op *op, const struct be_statvfs *sv)
+static void statvfs_to_host(const struct be_statvfs *sv, struct statvfs *out)
 {
-	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
-	struct statvfs out = {
+	*out = (struct statvfs){
 	    .f_bsize = sv->bsize,
 	    .f_frsize = sv->frsize,
 	    .f_blocks = sv->blocks,
@@ -313,7 +309,15 @@ static void answer_statfs(struct op *op, const struct be_statvfs *sv)
 	    .f_favail = sv->ffree,
 	    .f_namemax = sv->namemax,
 	};
+}
 
+static void answer_statfs(struct op *op, const struct be_statvfs *sv)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+	struct statvfs out;
+
+	statvfs_to_host(sv, &out);
 	op_free(op);
 	if (req)
 		v->replies->statfs(req, &out);
@@ -358,6 +362,27 @@ void vfs_statfs(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 		   v->clock->now_ms - v->statvfs_ms < STATVFS_LIFE_MS) {
 		answer_statfs(op, &v->statvfs);
 	} else if (op_on_node(op, n)) {
-		op_failed_start(op, v->ops->statvfs(v->be, op->path, got_statvfs, op));
+		int err = v->ops->statvfs(v->be, op->path, got_statvfs, op);
+
+		if (!op_failed_start(op, err))
+			op_be_impatient(op); /* df looks at every mount */
+	}
+}
+
+void op_answer_known(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct vfs_req *req = op_take_req(op);
+	struct statvfs sv;
+	struct stat st;
+
+	if (op->kind == OP_GETATTR) {
+		attr_node_stat(v, op->node, &st);
+		v->replies->attr(req, &st, 0);
+	} else if (v->statvfs_ms) {
+		statvfs_to_host(&v->statvfs, &sv);
+		v->replies->statfs(req, &sv);
+	} else {
+		v->replies->err(req, EIO);
 	}
 }

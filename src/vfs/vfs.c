@@ -12,10 +12,10 @@
 /* A signal that does not kill is answered only when the server has been silent for this long. */
 #define SILENT_MS 1000
 
-/* How often waiting requests are held against the soft limit. */
-#define SOFT_LOOK_MS 250
+/* How often waiting requests are looked at: against the soft limit, for those that will not wait. */
+#define LOOK_MS 250
 
-static void look_for_interrupted(void *arg);
+static void look_for_silence(void *arg);
 static void look_for_overdue(void *arg);
 
 struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, struct clock *clock,
@@ -37,10 +37,10 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	list_init(&v->ids.waiters);
 	list_init(&v->negatives);
 	walk_init(v);
-	timer_init(&v->interrupt_timer, look_for_interrupted, v);
+	timer_init(&v->silence_timer, look_for_silence, v);
 	timer_init(&v->soft_timer, look_for_overdue, v);
 	if (cfg->soft_ms > 0)
-		timer_set(clock, &v->soft_timer, clock->now_ms + SOFT_LOOK_MS);
+		timer_set(clock, &v->soft_timer, clock->now_ms + LOOK_MS);
 	v->root_path = strdup(cfg->root);
 	if (!v->root_path)
 		goto free_vfs;
@@ -94,7 +94,7 @@ void vfs_destroy(struct vfs *v)
 {
 	if (!v)
 		return;
-	timer_cancel(&v->interrupt_timer);
+	timer_cancel(&v->silence_timer);
 	timer_cancel(&v->soft_timer);
 	while (!list_empty(&v->ops_list)) {
 		struct op *op = list_entry(v->ops_list.next, struct op, entry);
@@ -132,7 +132,7 @@ static void look_for_overdue(void *arg)
 	int64_t since_ms = info->silent_since_ms;
 	int64_t now_ms = v->clock->now_ms;
 
-	timer_set(v->clock, &v->soft_timer, now_ms + SOFT_LOOK_MS);
+	timer_set(v->clock, &v->soft_timer, now_ms + LOOK_MS);
 	if (since_ms < 0 || now_ms - since_ms < v->cfg.soft_ms)
 		return;
 	list_for_each_safe(e, tmp, &v->ops_list) {
@@ -160,25 +160,35 @@ static bool without_effect(const struct op *op)
 	}
 }
 
-static void look_for_interrupted(void *arg)
+/* Those that do not wait for a server that has said nothing for a second, neither to them nor at all. */
+static void look_for_silence(void *arg)
 {
 	struct vfs *v = arg;
 	int64_t since_ms = v->ops->info(v->be)->silent_since_ms;
-	bool silent = since_ms >= 0 && v->clock->now_ms - since_ms > SILENT_MS;
+	int64_t now_ms = v->clock->now_ms;
+	bool silent = since_ms >= 0 && now_ms - since_ms > SILENT_MS;
 	bool more = false;
 
 	list_for_each_safe(e, tmp, &v->ops_list) {
 		struct op *op = list_entry(e, struct op, entry);
 
-		if (!op->interrupted || !op->req || !without_effect(op))
+		if (!op->req || !(op->impatient || (op->interrupted && without_effect(op))))
 			continue;
-		if (silent)
+		if (silent && op->impatient)
+			op_answer_known(op);
+		else if (silent && now_ms - op->since_ms > SILENT_MS)
 			answer_early(op, EINTR);
 		else
 			more = true;
 	}
-	if (more)
-		timer_set(v->clock, &v->interrupt_timer, v->clock->now_ms + SILENT_MS);
+	if (more && !timer_armed(&v->silence_timer))
+		timer_set(v->clock, &v->silence_timer, now_ms + LOOK_MS);
+}
+
+void op_be_impatient(struct op *op)
+{
+	op->impatient = true;
+	look_for_silence(op->v);
 }
 
 void vfs_interrupt(struct vfs *v, struct vfs_req *req, bool dying)
@@ -192,7 +202,7 @@ void vfs_interrupt(struct vfs *v, struct vfs_req *req, bool dying)
 		return;
 	}
 	op->interrupted = true;
-	look_for_interrupted(v);
+	look_for_silence(v);
 }
 
 void vfs_quiesce(struct vfs *v)
@@ -200,7 +210,7 @@ void vfs_quiesce(struct vfs *v)
 	list_for_each_safe(e, tmp, &v->ops_list) {
 		struct op *op = list_entry(e, struct op, entry);
 
-		answer_early(op, without_effect(op) ? EINTR : EIO);
+		answer_early(op, EIO); /* EINTR would make many programs ask again */
 	}
 }
 
