@@ -18,12 +18,11 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import account  # noqa: E402
-from mount import Mount, daemons_of, is_mounted, options  # noqa: E402
+from mount import Mount, daemons_of, is_mounted, options, run_sftpfs  # noqa: E402
 from relay import Relay  # noqa: E402
 from scripted import ScriptedServer  # noqa: E402
 from server import DirectServer, Sshd  # noqa: E402
 from trees import make_tree  # noqa: E402
-from waiting import wait_until  # noqa: E402
 
 serial = itertools.count()
 
@@ -133,14 +132,16 @@ def area(top, who):
         subprocess.run(["fusermount3", "-uz", str(path)], capture_output=True, check=False)
 
 
-def login_args(sshd, who, **changes):
-    """What every mount by ssh needs so that it depends on nothing outside the test. A change to None drops it."""
+def login_args(sshd, who, port=None, **changes):
+    """What every mount by ssh needs so that it depends on nothing outside the test. A change to None drops it.
+    `port`: of a relay before the server."""
     empty = sshd.dir / "empty"
     empty.touch()
-    values = {"IdentityFile": sshd.identity_for(who), "UserKnownHostsFile": sshd.known_hosts(),
+    known_hosts = sshd.known_hosts(f"known_hosts_{port or sshd.port}", port=port)
+    values = {"IdentityFile": sshd.identity_for(who), "UserKnownHostsFile": known_hosts,
               "GlobalKnownHostsFile": "/dev/null", "StrictHostKeyChecking": "yes"}
     values.update(changes)
-    return ["-F", empty, "-p", sshd.port, *options(**{k: v for k, v in values.items() if v is not None})]
+    return ["-F", empty, "-p", port or sshd.port, *options(**{k: v for k, v in values.items() if v is not None})]
 
 
 class Mounter:
@@ -149,6 +150,7 @@ class Mounter:
     def __init__(self, top):
         self.top = top
         self.mounts = []
+        self.places = []
 
     def place(self, who):
         return _own_dir(self.top / f"mnt{next(serial)}", who)
@@ -158,6 +160,14 @@ class Mounter:
         mount = Mount(who, source, mountpoint, args, self.top / f"{mountpoint.name}.log", env)
         self.mounts.append(mount)
         return mount
+
+    def background(self, who, source, args, **kwargs):
+        """As users do it, without -f. The mount point; it is unmounted in the end."""
+        place = self.place(who)
+        result = run_sftpfs(who, [*args, source, place], **kwargs)
+        self.places.append((who, place))
+        assert result.code == 0, result
+        return place
 
     def direct(self, who, port, *args, directory="/", **kwargs):
         """Over a plain byte pipe, without ssh."""
@@ -175,6 +185,10 @@ class Mounter:
                 problems.append(str(problem))
             finally:
                 mount.discard()
+        for who, place in self.places:
+            who.run(["fusermount3", "-uz", str(place)], check=False)
+            for pid in daemons_of(place):  # one that is lost would try to deliver for a while
+                os.kill(pid, signal.SIGKILL)
         assert not problems, "\n".join(problems)
 
 
@@ -197,11 +211,10 @@ def shared_mount(top, sshd, who):
 
 @pytest.fixture
 def pair(shared_mount, who):
-    """(directory in the mount, the same on the server), new and empty. Made on the server: the mount would know of a
-    directory of its own that nothing is in it, and tests go on to put things there behind its back."""
+    """(directory in the mount, the same on the server), new and empty. Made through the mount, which may know by a
+    cached listing that nothing else is there."""
     name = f"p{next(serial)}"
-    who.call(os.mkdir, shared_mount.base / name)
-    wait_until(lambda: who.call(os.path.isdir, shared_mount.dir / name), what="new directory")
+    who.call(os.mkdir, shared_mount.dir / name)
     yield shared_mount.dir / name, shared_mount.base / name
     shared_mount.mount.check_alive()
 

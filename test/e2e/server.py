@@ -83,11 +83,11 @@ class Sshd:
     def identity_for(self, who):
         return self._identities.get(who.name, self.identity)
 
-    def known_hosts(self, name="known_hosts", keys=None, host="127.0.0.1"):
+    def known_hosts(self, name="known_hosts", keys=None, host="127.0.0.1", port=None):
         """Write a known_hosts file that names this server; returns its path."""
         lines = []
         for key in keys or self.host_keys:
-            lines.append(f"[{host}]:{self.port} " + Path(f"{key}.pub").read_text().strip())
+            lines.append(f"[{host}]:{port or self.port} " + Path(f"{key}.pub").read_text().strip())
         path = self.dir / name
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o644)
