@@ -37,6 +37,8 @@ struct listing {
 	int64_t asked_ms;  /* when the server was asked */
 	int64_t expires_ms; /* of the set of names */
 	bool complete;
+	bool presumed;	   /* the server was not asked: answers lookups of `maker` and no listing */
+	pid_t maker;	   /* the program that made the directory; 0: unknown */
 	bool paused;
 	bool started;	   /* the server has said something */
 	int err;	   /* negative errno */
@@ -48,11 +50,12 @@ struct listing {
 };
 
 /*
- * What a complete, fresh listing of `parent`, asked for at *asked_ms, says of `name`, and until when.
+ * What a complete, fresh listing of `parent`, asked for at *asked_ms, says of `name` to `program`, and
+ * until when.
  * Return: 1 found (attributes in *a), 0 not there, -1 unknown.
  */
-int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
-		   int64_t *asked_ms, int64_t *expires_ms);
+int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
+		   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms);
 
 /* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);
@@ -61,8 +64,11 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
-/* `n` is a directory that we have just made: its listing is known, and empty. */
-void listing_empty(struct vfs *v, struct node *n);
+/*
+ * `n` is a directory that `program` has just made: for a while that program finds no name there which
+ * this mount does not make. Others may know better, by another way than this mount.
+ */
+void listing_empty(struct vfs *v, struct node *n, pid_t program);
 
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);

@@ -103,6 +103,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	CALL_OR_RETURN(call, req);
+	name_program(call);
 	vfs_mkdir(call->fs->vfs, &call->req, parent, name, mode);
 }
 

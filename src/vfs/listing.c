@@ -3,6 +3,7 @@
 #include "vfs/listing.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,21 +151,25 @@ void listing_drop(struct vfs *v, struct node *parent)
 	listing_unref(l);
 }
 
-int listing_lookup(struct vfs *v, struct node *parent, const char *name, struct be_attr *a,
-		   int64_t *asked_ms, int64_t *expires_ms)
+int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
+		   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms)
 {
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
-	if (!l)
+	if (!l || (l->presumed && program != l->maker))
 		return -1;
 	*asked_ms = l->asked_ms;
 	e = entry_find(l, name);
 	if (!e || e->removed) {
 		int64_t until = l->asked_ms + attr_negative_lifetime(v);
 
-		*expires_ms = until < l->expires_ms ? until : l->expires_ms;
-		return *expires_ms > v->clock->now_ms ? 0 : -1;
+		until = until < l->expires_ms ? until : l->expires_ms;
+		if (until <= v->clock->now_ms || strlen(name) > NAME_MAX)
+			return -1;
+		/* What one program presumes is not for the kernel to tell others. */
+		*expires_ms = l->presumed ? v->clock->now_ms : until;
+		return 0;
 	}
 	if (!e->attr_known || (v->cfg.follow_symlinks && attr_is_link(&e->attr)))
 		return -1;
@@ -363,13 +368,14 @@ static struct listing *fill_start(struct vfs *v, struct node *n, int *err)
 	return l;
 }
 
-void listing_empty(struct vfs *v, struct node *n)
+void listing_empty(struct vfs *v, struct node *n, pid_t program)
 {
 	struct listing *l = v->cfg.dir_cache && !n->listing ? listing_create(v) : NULL;
 
 	if (!l)
 		return;
-	l->started = l->complete = true;
+	l->started = l->complete = l->presumed = true;
+	l->maker = program;
 	l->asked_ms = v->clock->now_ms;
 	l->expires_ms = attr_expiry(v, &n->attr, l->asked_ms);
 	n->listing = l;
@@ -380,7 +386,7 @@ struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 {
 	struct listing *l = fresh(v, n);
 
-	if (l) {
+	if (l && !l->presumed) {
 		l->ref_count++;
 		return l;
 	}
@@ -397,6 +403,7 @@ struct listing *listing_ahead(struct vfs *v, struct node *n)
 	struct listing *l = fresh(v, n);
 	int err;
 
+	l = l && l->presumed ? NULL : l;
 	if (!l && n->filling && is_current(n->filling))
 		l = n->filling;
 	if (l) {
@@ -411,5 +418,7 @@ struct listing *listing_ahead(struct vfs *v, struct node *n)
 
 bool listing_cached(struct vfs *v, struct node *n)
 {
-	return fresh(v, n) != NULL;
+	const struct listing *l = fresh(v, n);
+
+	return l && !l->presumed;
 }

@@ -102,7 +102,7 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 			return true;
 		}
 	}
-	switch (listing_lookup(v, parent, name, &a, &asked_ms, &expires_ms)) {
+	switch (listing_lookup(v, parent, name, op->req->program, &a, &asked_ms, &expires_ms)) {
 	case 0:
 		answer_absent(op, expires_ms);
 		return true;

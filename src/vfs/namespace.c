@@ -55,13 +55,14 @@ static void made_right(struct op *op, const struct be_attr *a)
 	struct vfs *v = op->v;
 	struct node *parent = node_ref(op->node);
 	char *dir = op->kind == OP_MKDIR ? strdup(op_name(op)) : NULL;
+	pid_t program = op->req ? op->req->program : 0;
 	struct name *d;
 
 	made(op, a);
 	op_enter(op, a);
 	d = dir ? name_find(v, parent, dir) : NULL;
-	if (d && d->node)
-		listing_empty(v, d->node);
+	if (d && d->node && program)
+		listing_empty(v, d->node, program);
 	free(dir);
 	node_unref(v, parent);
 }
