@@ -37,6 +37,7 @@ struct version {
 	uint32_t mtime;
 	bool known;
 	bool proven; /* every byte was read when the server's clock was past mtime + 1 s */
+	bool read;   /* the kernel has been given the first of them: it will hardly ask again */
 };
 
 struct node {

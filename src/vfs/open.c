@@ -65,6 +65,7 @@ static bool pages_are_good(struct vfs *v, struct node *n, const struct be_attr *
 		return true;
 	chunks_drop(n, 0, UINT64_MAX);
 	n->pages.known = a != NULL;
+	n->pages.read = false;
 	if (a) {
 		n->pages.mtime = a->mtime;
 		n->pages.size = a->size;
@@ -246,8 +247,9 @@ static size_t ahead_len(const struct vfs *v, const struct node *n, int flags)
 
 	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || !(a->valid & BE_ATTR_SIZE))
 		return 0;
-	if (v->cfg.kernel_cache || (n->pages.known && n->pages.proven &&
-				    n->pages.mtime == a->mtime && n->pages.size == a->size))
+	if (n->pages.read && (v->cfg.kernel_cache ||
+			      (n->pages.known && n->pages.proven && n->pages.mtime == a->mtime &&
+			       n->pages.size == a->size)))
 		return 0;
 	return a->size <= AHEAD_WHOLE_LEN ? (size_t)a->size : AHEAD_LEN;
 }

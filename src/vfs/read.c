@@ -373,6 +373,8 @@ static void answer_read(struct op *op, const struct iovec *iov, int iov_count, s
 	if (total < op->len && !n->dirty && off + total < n->attr.size)
 		attr_expire(n); /* the file has become shorter than we were told */
 	op_free(op);
+	if (off == 0)
+		n->pages.read = true;
 	if (req)
 		v->replies->data(req, iov, iov_count);
 	taken(n, off, total ? total : 1);
