@@ -35,11 +35,17 @@ struct agent_view {
 	int fd;	       /* for libssh, which closes it */
 	int inner_fd;  /* the other end of it */
 	int agent_fd;  /* to the real agent */
-	const struct agent_key *key;
+	const struct agent_key *shown;
+	const struct agent_key *signer;
 };
 
-/* `key` must stay until agent_view_close(). Return: 0 or a negative errno. */
-int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *key);
+/*
+ * `shown` is what libssh sees; where it is a certificate that the agent does not hold, `signer` is
+ * the agent's key for it, else the same. Both must stay until agent_view_close().
+ * Return: 0 or a negative errno.
+ */
+int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *shown,
+		    const struct agent_key *signer);
 void agent_view_close(struct agent_view *v);
 
 #endif

@@ -10,21 +10,34 @@
 #include <libssh/libssh.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "sftp/link.h"
 #include "ssh/secret.h"
 
 struct ssh_conn;
 
-/* A key in a file. */
+/* A public key or certificate as it goes over the wire. Owned by whoever has the struct. */
+struct login_blob {
+	uint8_t *bytes; /* NULL: none */
+	size_t len;
+};
+
+/* A key in a file, or read from a descriptor ("fd:3"). */
 struct login_key {
 	char *path;
 	struct secret *text;	   /* the file, as it is on disk; NULL: not readable */
 	struct secret *passphrase; /* NULL: none needed, or not yet known */
 	ssh_key public_key;	   /* NULL: not known without the passphrase */
-	ssh_key certificate;	   /* NULL: none */
+	struct login_blob blob;	   /* of public_key */
 	bool encrypted;
 	bool refused; /* the user would not say the passphrase */
+};
+
+/* For whichever key it fits, in a file or in the agent. */
+struct login_certificate {
+	ssh_key key;
+	struct login_blob blob;
 };
 
 /* What the first login was given, for the ones after it. */
@@ -33,6 +46,10 @@ struct login_store {
 	struct login_key *keys;
 	size_t key_count;
 	size_t explicit_count; /* the first ones are the user's own, the rest defaults */
+	struct login_certificate *certificates;
+	size_t certificate_count;
+	char remark[256]; /* about a key file that could not be used; "" if there is none */
+	bool loud;	  /* the user must be told so also when the login succeeds */
 	struct secret *password;
 	bool stdin_read;
 };

@@ -18,6 +18,7 @@
 
 #define REQUEST_IDENTITIES 11
 #define IDENTITIES_ANSWER 12
+#define SIGN_REQUEST 13
 
 /* As much as OpenSSH's agent would say. */
 #define MESSAGE_MAX_LEN (256 * 1024)
@@ -232,8 +233,8 @@ int agent_list(const char *path, struct agent_keys *keys)
 
 static int answer_list(const struct agent_view *v)
 {
-	size_t comment_len = strlen(v->key->comment);
-	size_t len = 1 + 4 + 4 + v->key->blob_len + 4 + comment_len;
+	size_t comment_len = strlen(v->shown->comment);
+	size_t len = 1 + 4 + 4 + v->shown->blob_len + 4 + comment_len;
 	uint8_t *m = malloc(len), *p = m;
 	int rc;
 
@@ -241,20 +242,46 @@ static int answer_list(const struct agent_view *v)
 		return -ENOMEM;
 	*p++ = IDENTITIES_ANSWER;
 	put_u32(p, 1);
-	put_u32(p + 4, (uint32_t)v->key->blob_len);
-	memcpy(p + 8, v->key->blob, v->key->blob_len);
-	p += 8 + v->key->blob_len;
+	put_u32(p + 4, (uint32_t)v->shown->blob_len);
+	memcpy(p + 8, v->shown->blob, v->shown->blob_len);
+	p += 8 + v->shown->blob_len;
 	put_u32(p, (uint32_t)comment_len);
-	memcpy(p + 4, v->key->comment, comment_len);
+	memcpy(p + 4, v->shown->comment, comment_len);
 	rc = message_write(v->inner_fd, m, len);
 	free(m);
+	return rc;
+}
+
+/* The agent signs with the key it has, whatever certificate was shown for it. */
+static int write_request(const struct agent_view *v, const struct message *m)
+{
+	size_t off = 1, blob_len, len;
+	const uint8_t *blob;
+	uint8_t *request;
+	int rc;
+
+	if (v->shown == v->signer || m->bytes[0] != SIGN_REQUEST)
+		return message_write(v->agent_fd, m->bytes, m->len);
+	blob = take_string(m, &off, &blob_len);
+	if (!blob)
+		return -EPROTO;
+	len = 5 + v->signer->blob_len + m->len - off;
+	request = malloc(len);
+	if (!request)
+		return -ENOMEM;
+	request[0] = SIGN_REQUEST;
+	put_u32(request + 1, (uint32_t)v->signer->blob_len);
+	memcpy(request + 5, v->signer->blob, v->signer->blob_len);
+	memcpy(request + 5 + v->signer->blob_len, m->bytes + off, m->len - off);
+	rc = message_write(v->agent_fd, request, len);
+	free(request);
 	return rc;
 }
 
 static int forward(const struct agent_view *v, const struct message *m)
 {
 	struct message answer;
-	int rc = message_write(v->agent_fd, m->bytes, m->len);
+	int rc = write_request(v, m);
 
 	if (!rc)
 		rc = message_read(v->agent_fd, &answer);
@@ -280,12 +307,14 @@ static void *view_main(void *arg)
 	return NULL;
 }
 
-int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *key)
+int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *shown,
+		    const struct agent_key *signer)
 {
 	sigset_t all, old;
 	int pair[2], rc;
 
-	v->key = key;
+	v->shown = shown;
+	v->signer = signer;
 	v->agent_fd = agent_connect(path);
 	if (v->agent_fd < 0)
 		return v->agent_fd;

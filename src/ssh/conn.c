@@ -319,7 +319,8 @@ static void conn_go_down(struct conn *c, const struct link_error *err, bool poli
 	c->state = CONN_DOWN;
 	c->failed = false;
 	if (err) {
-		log_info(LOG_SSH, "connection down: %s", err->text);
+		/* Whoever hears of it says so to the user, once. */
+		log_debug(LOG_SSH, "connection down: %s", err->text);
 		/* The loop waits for this one above all: memory must come back. */
 		while (!event_try_post(c, CONN_EVENT_DOWN, 0, err))
 			poll(NULL, 0, CONGESTED_WAIT_MS);

@@ -119,6 +119,8 @@ static enum outcome run_method(struct login *lg, const struct method *m)
 		return LOGIN_DENIED;
 	log_debug(LOG_SSH, "trying login method '%s'", m->name);
 	out = m->run ? m->run(lg) : login_gssapi(lg);
+	if (out == LOGIN_PARTIAL)
+		lg->accepted |= m->bit;
 	if (out == LOGIN_PARTIAL && m->bit != SSH_AUTH_METHOD_PUBLICKEY)
 		lg->done_methods |= m->bit;
 	if (out == LOGIN_SUCCESS || out == LOGIN_PARTIAL)
@@ -201,7 +203,11 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	const struct ssh_config *cfg = &lg->sc->cfg;
 	struct buf b = BUF_INIT;
 
-	if (lg->tried) {
+	if (lg->accepted) {
+		buf_addf(&b, "'%s' accepted ", cfg->host);
+		add_methods(&b, lg->accepted);
+		buf_addf(&b, " for user '%s' and wants one more factor", cfg->user);
+	} else if (lg->tried) {
 		buf_addf(&b, "'%s' refused every login method tried (", cfg->host);
 		add_methods(&b, (int)lg->tried);
 		buf_addf(&b, ") for user '%s'", cfg->user);
@@ -253,7 +259,7 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 static int login_begin(struct login *lg)
 {
 	const struct ssh_config *cfg = &lg->sc->cfg;
-	int rc = login_keys_load(lg->sc);
+	int rc = login_store_load(lg->sc);
 
 	if (rc)
 		return rc;
@@ -263,6 +269,7 @@ static int login_begin(struct login *lg)
 			log_info(LOG_SSH, "the agent at '%s' does not answer: %s",
 				 cfg->identity_agent, strerror(-lg->agent_error));
 	}
+	memcpy(lg->remark, lg->sc->store.remark, sizeof(lg->remark));
 	lg->key_used = calloc(lg->sc->store.key_count + 1, sizeof(bool));
 	lg->agent_used = calloc(lg->agent.count + 1, sizeof(bool));
 	return lg->key_used && lg->agent_used ? 0 : -ENOMEM;
@@ -282,6 +289,8 @@ int login_run(struct ssh_conn *sc, struct link_error *err)
 		goto finish;
 	switch (run(&lg)) {
 	case LOGIN_SUCCESS:
+		if (sc->store.loud && !sc->conn.first_done)
+			log_error(LOG_SSH, "%s", sc->store.remark);
 		rc = 0;
 		if (!sc->cfg.keep_password) {
 			secret_destroy(sc->store.password);

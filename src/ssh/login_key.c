@@ -8,200 +8,13 @@
  * offered first; only one that the server would take is decrypted.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "known_hosts_parts.h"
 #include "login_parts.h"
 #include "util/log.h"
-
-#define KEY_FILE_MAX_LEN (1 << 20)
-
-/* --- reading files ------------------------------------------------------------------------- */
-
-/* Return: the whole file as a string, NULL with errno set. */
-static struct secret *read_secret_file(const char *path, struct stat *st)
-{
-	struct secret *s = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size <= KEY_FILE_MAX_LEN)
-		s = secret_create((size_t)st->st_size);
-	else
-		errno = EINVAL;
-	while (s && s->len < s->size) {
-		ssize_t n = read(fd, s->bytes + s->len, s->size - s->len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		s->len += (size_t)n;
-	}
-	close(fd);
-	return s;
-}
-
-/* The OpenSSH format names its cipher near the beginning; older ones have a header line. */
-static bool is_encrypted(const struct secret *text)
-{
-	static const char begin[] = "-----BEGIN OPENSSH PRIVATE KEY-----";
-	char base64[48];
-	uint8_t head[48];
-	size_t len = 0;
-	const char *p = text->bytes;
-
-	if (strncmp(p, begin, sizeof(begin) - 1) != 0)
-		return strstr(p, "ENCRYPTED") != NULL;
-	for (p += sizeof(begin) - 1; *p && len < sizeof(base64); p++)
-		if (*p > ' ')
-			base64[len++] = *p;
-	if (known_hosts_base64_decode(base64, len, head) < 23)
-		return false;
-	/* "openssh-key-v1\0", the length of the cipher's name, the name */
-	return memcmp(head + 15, "\0\0\0\4none", 8) != 0;
-}
-
-static ssh_key import_private(const struct login_key *k)
-{
-	ssh_key key = NULL;
-
-	if (ssh_pki_import_privkey_base64(k->text->bytes,
-					  k->passphrase ? k->passphrase->bytes : NULL, NULL, NULL,
-					  &key) != SSH_OK)
-		return NULL;
-	return key;
-}
-
-/* From FILE.pub, else from the private key itself where that is readable. */
-static void find_public(struct login_key *k)
-{
-	char path[4096];
-	ssh_key private_key;
-
-	snprintf(path, sizeof(path), "%s.pub", k->path);
-	if (access(path, R_OK) == 0 && ssh_pki_import_pubkey_file(path, &k->public_key) == SSH_OK)
-		return;
-	k->public_key = NULL;
-	if (ssh_pki_import_pubkey_file(k->path, &k->public_key) == SSH_OK)
-		return;
-	k->public_key = NULL;
-	if (!k->text || k->encrypted)
-		return;
-	private_key = import_private(k);
-	if (private_key && ssh_pki_export_privkey_to_pubkey(private_key, &k->public_key) != SSH_OK)
-		k->public_key = NULL;
-	ssh_key_free(private_key);
-}
-
-static void find_certificate(const struct ssh_conn *sc, struct login_key *k)
-{
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s-cert.pub", k->path);
-	if (access(path, R_OK) == 0 &&
-	    ssh_pki_import_cert_file(path, &k->certificate) == SSH_OK)
-		return;
-	k->certificate = NULL;
-	/* CertificateFile belongs to the only identity, if there is only one. */
-	if (sc->cfg.certificates.count == 1 && sc->cfg.identities.count == 1 &&
-	    ssh_pki_import_cert_file(sc->cfg.certificates.at[0], &k->certificate) != SSH_OK)
-		k->certificate = NULL;
-}
-
-/* ssh refuses a key that others can read, and so do we: it is no secret any more. */
-static bool permissions_ok(const char *path, const struct stat *st)
-{
-	if (st->st_uid != getuid() || (st->st_mode & 077) == 0)
-		return true;
-	log_error(LOG_SSH, "the key '%s' is not used: others can read it (mode %04o); chmod 600 it",
-		  path, (unsigned)(st->st_mode & 07777));
-	return false;
-}
-
-static int load_key(struct ssh_conn *sc, const char *path, bool is_default)
-{
-	struct login_store *st = &sc->store;
-	struct login_key *k = &st->keys[st->key_count];
-	struct stat info;
-
-	*k = (struct login_key){.path = strdup(path)};
-	if (!k->path)
-		return -ENOMEM;
-	k->text = read_secret_file(path, &info);
-	if (!k->text && !is_default)
-		log_info(LOG_SSH, "cannot read the identity '%s': %s", path, strerror(errno));
-	if (k->text && !permissions_ok(path, &info)) {
-		secret_destroy(k->text);
-		k->text = NULL;
-	}
-	if (k->text) {
-		k->text->bytes[k->text->len] = '\0';
-		k->encrypted = is_encrypted(k->text);
-	}
-	find_public(k);
-	find_certificate(sc, k);
-	if (!k->text && !k->public_key)
-		login_key_finish(k);
-	else
-		st->key_count++;
-	return 0;
-}
-
-int login_keys_load(struct ssh_conn *sc)
-{
-	const struct ssh_config *cfg = &sc->cfg;
-	struct login_store *st = &sc->store;
-	int rc = 0;
-
-	if (st->loaded)
-		return 0;
-	st->keys = calloc(cfg->identities.count + cfg->default_identities.count + 1,
-			  sizeof(*st->keys));
-	if (!st->keys)
-		return -ENOMEM;
-	for (size_t i = 0; i < cfg->identities.count && !rc; i++)
-		rc = load_key(sc, cfg->identities.at[i], false);
-	st->explicit_count = st->key_count;
-	for (size_t i = 0; i < cfg->default_identities.count && !rc; i++)
-		rc = load_key(sc, cfg->default_identities.at[i], true);
-	st->loaded = true;
-	return rc;
-}
-
-void login_key_finish(struct login_key *k)
-{
-	free(k->path);
-	secret_destroy(k->text);
-	secret_destroy(k->passphrase);
-	ssh_key_free(k->public_key);
-	ssh_key_free(k->certificate);
-	*k = (struct login_key){0};
-}
-
-void login_store_lock(struct login_store *st)
-{
-	for (size_t i = 0; i < st->key_count; i++) {
-		secret_lock(st->keys[i].text);
-		secret_lock(st->keys[i].passphrase);
-	}
-	secret_lock(st->password);
-}
-
-void login_store_finish(struct login_store *st)
-{
-	for (size_t i = 0; i < st->key_count; i++)
-		login_key_finish(&st->keys[i]);
-	free(st->keys);
-	secret_destroy(st->password);
-	*st = (struct login_store){0};
-}
 
 /* --- passphrases --------------------------------------------------------------------------- */
 
@@ -214,7 +27,7 @@ static ssh_key import_with_password(struct login *lg, struct login_key *k)
 	if (!password)
 		return NULL;
 	k->passphrase = secret_copy(password->bytes, password->len);
-	key = k->passphrase ? import_private(k) : NULL;
+	key = k->passphrase ? login_format_import(k->text, k->passphrase) : NULL;
 	if (!key) {
 		secret_destroy(k->passphrase);
 		k->passphrase = NULL;
@@ -236,7 +49,7 @@ static ssh_key import_asking(struct login *lg, struct login_key *k)
 		if (rc)
 			break;
 		if (k->passphrase->len > 0)
-			key = import_private(k);
+			key = login_format_import(k->text, k->passphrase);
 		if (!key) {
 			bool empty = k->passphrase->len == 0;
 
@@ -249,7 +62,7 @@ static ssh_key import_asking(struct login *lg, struct login_key *k)
 	if (!key) {
 		k->refused = true;
 		snprintf(lg->remark, sizeof(lg->remark),
-			 "the passphrase of the key '%.90s' is not known", k->path);
+			 "the passphrase of the key '%.120s' is not known", k->path);
 	}
 	return key;
 }
@@ -264,10 +77,12 @@ static ssh_key private_key(struct login *lg, struct login_key *k)
 	if (k->encrypted && !k->passphrase) {
 		key = import_asking(lg, k);
 	} else {
-		key = import_private(k);
+		key = login_format_import(k->text, k->passphrase);
 		if (!key)
 			snprintf(lg->remark, sizeof(lg->remark),
-				 "the key '%.90s' has a format that libssh cannot read", k->path);
+				 "the key '%.120s' has a format that neither libssh nor OpenSSL "
+				 "can read",
+				 k->path);
 	}
 	if (k->passphrase && !lg->sc->cfg.keep_password) {
 		secret_destroy(k->passphrase);
@@ -306,35 +121,40 @@ static enum outcome sign(struct login *lg, struct login_key *k, ssh_key certific
 	return login_outcome(lg, rc);
 }
 
+/* With each certificate that fits, then without. */
 static enum outcome try_file(struct login *lg, struct login_key *k)
 {
+	const struct login_store *st = &lg->sc->store;
 	enum outcome out = LOGIN_DENIED;
 
 	if (!k->text)
 		return LOGIN_DENIED;
 	log_debug(LOG_SSH, "trying the key '%s'", k->path);
-	if (k->certificate) {
-		out = offer(lg, k->certificate);
+	for (size_t i = 0; i < st->certificate_count && out == LOGIN_DENIED; i++) {
+		ssh_key certificate = st->certificates[i].key;
+
+		if (!login_certifies(&st->certificates[i].blob, &k->blob))
+			continue;
+		out = offer(lg, certificate);
 		if (out == LOGIN_SUCCESS)
-			out = sign(lg, k, k->certificate);
-		if (out != LOGIN_DENIED)
-			return out;
+			out = sign(lg, k, certificate);
 	}
-	out = LOGIN_SUCCESS;
-	if (k->public_key)
-		out = offer(lg, k->public_key);
+	if (out != LOGIN_DENIED)
+		return out;
+	out = k->public_key ? offer(lg, k->public_key) : LOGIN_SUCCESS;
 	return out == LOGIN_SUCCESS ? sign(lg, k, NULL) : out;
 }
 
-static enum outcome try_agent(struct login *lg, size_t index)
+/* --- the agent ----------------------------------------------------------------------------- */
+
+/* Shows libssh `shown` as the agent's only key; `signer` is the agent's key that signs for it. */
+static enum outcome try_view(struct login *lg, const struct agent_key *shown,
+			     const struct agent_key *signer)
 {
 	struct agent_view view;
 	enum outcome out;
-	int rc;
+	int rc = agent_view_open(&view, lg->sc->cfg.identity_agent, shown, signer);
 
-	log_debug(LOG_SSH, "trying the agent's key '%s'", lg->agent.at[index].comment);
-	lg->agent_used[index] = true;
-	rc = agent_view_open(&view, lg->sc->cfg.identity_agent, &lg->agent.at[index]);
 	if (rc) {
 		lg->agent_error = rc;
 		return LOGIN_DENIED;
@@ -355,44 +175,74 @@ static enum outcome try_agent(struct login *lg, size_t index)
 	return out;
 }
 
+static struct login_blob blob_of(const struct agent_key *ak)
+{
+	return (struct login_blob){.bytes = ak->blob, .len = ak->blob_len};
+}
+
+static bool agent_has(const struct login *lg, const struct login_blob *blob)
+{
+	for (size_t i = 0; i < lg->agent.count; i++) {
+		struct login_blob theirs = blob_of(&lg->agent.at[i]);
+
+		if (login_blob_equal(&theirs, blob))
+			return true;
+	}
+	return false;
+}
+
+/* With each certificate in a file that fits, then as the agent has it. */
+static enum outcome try_agent(struct login *lg, size_t index)
+{
+	const struct login_store *st = &lg->sc->store;
+	const struct agent_key *ak = &lg->agent.at[index];
+	struct login_blob blob = blob_of(ak);
+	enum outcome out = LOGIN_DENIED;
+
+	log_debug(LOG_SSH, "trying the agent's key '%s'", ak->comment);
+	lg->agent_used[index] = true;
+	for (size_t i = 0; i < st->certificate_count && out == LOGIN_DENIED; i++) {
+		const struct login_blob *c = &st->certificates[i].blob;
+		struct agent_key shown = {.blob = c->bytes, .blob_len = c->len, .comment = ak->comment};
+
+		if (login_certifies(c, &blob) && !agent_has(lg, c))
+			out = try_view(lg, &shown, ak);
+	}
+	return out == LOGIN_DENIED ? try_view(lg, ak, ak) : out;
+}
+
 /* --- all keys ------------------------------------------------------------------------------ */
 
-static bool same_key(ssh_key key, const struct agent_key *ak)
+/* The agent's copies of a key: its certificates, then the bare key. */
+static enum outcome try_in_agent(struct login *lg, const struct login_key *k, bool *found)
 {
-	char *text = NULL;
-	uint8_t *blob = NULL;
-	ssize_t len = -1;
+	enum outcome out = LOGIN_DENIED;
 
-	if (key && ssh_pki_export_pubkey_base64(key, &text) == SSH_OK) {
-		blob = malloc(strlen(text) + 1);
-		if (blob)
-			len = known_hosts_base64_decode(text, strlen(text), blob);
+	for (int bare = 0; bare <= 1; bare++) {
+		for (size_t i = 0; i < lg->agent.count && out == LOGIN_DENIED; i++) {
+			struct login_blob blob = blob_of(&lg->agent.at[i]);
+
+			if (!(bare ? login_blob_equal(&blob, &k->blob)
+				   : login_certifies(&blob, &k->blob)))
+				continue;
+			*found = true;
+			if (!lg->agent_used[i])
+				out = try_agent(lg, i);
+		}
 	}
-	ssh_string_free_char(text);
-	if (len >= 0 && ((size_t)len != ak->blob_len || memcmp(blob, ak->blob, ak->blob_len) != 0))
-		len = -1;
-	free(blob);
-	return len >= 0;
+	return out;
 }
 
 static enum outcome try_key(struct login *lg, size_t index)
 {
 	struct login_key *k = &lg->sc->store.keys[index];
-	enum outcome out = LOGIN_DENIED;
 	bool in_agent = false;
+	enum outcome out;
 
 	if (lg->key_used[index])
 		return LOGIN_DENIED;
-	for (size_t i = 0; i < lg->agent.count && out == LOGIN_DENIED; i++) {
-		if (!same_key(k->public_key, &lg->agent.at[i]) &&
-		    !same_key(k->certificate, &lg->agent.at[i]))
-			continue;
-		in_agent = true;
-		if (!lg->agent_used[i])
-			out = try_agent(lg, i);
-	}
-	/* With a certificate in a file the agent's bare key is not the last word. */
-	if (out == LOGIN_DENIED && (!in_agent || k->certificate || lg->agent_error))
+	out = try_in_agent(lg, k, &in_agent);
+	if (out == LOGIN_DENIED && (!in_agent || lg->agent_error))
 		out = try_file(lg, k);
 	if (out == LOGIN_PARTIAL)
 		lg->key_used[index] = true;

@@ -21,6 +21,7 @@ struct login {
 	struct prompt prompt;
 	int methods;	     /* SSH_AUTH_METHOD_*: what the server accepts now */
 	int done_methods;    /* those that counted towards a partial success, except keys */
+	int accepted;	     /* those that did, with keys */
 	unsigned tried;	     /* SSH_AUTH_METHOD_* really tried */
 	unsigned key_count;  /* keys offered */
 	bool *key_used;	     /* store.keys that counted towards a partial success */
@@ -28,8 +29,9 @@ struct login {
 	bool *agent_used;    /* agent keys offered already */
 	int agent_error;     /* of listing */
 	int old_agent_fd;    /* of the last view, which libssh still holds; -1: none */
+	bool expired;	     /* the password was right once */
 	int error;	     /* with LOGIN_STOPPED */
-	char remark[160];    /* something to add to the error: a key that could not be read */
+	char remark[256];    /* something to add to the error: a key that could not be read */
 };
 
 /*
@@ -51,9 +53,26 @@ enum outcome login_public_keys(struct login *lg);
 enum outcome login_password(struct login *lg);
 enum outcome login_interactive(struct login *lg);
 
-/* Reads the key files named in the configuration, once. Return: 0 or -ENOMEM. */
-int login_keys_load(struct ssh_conn *sc);
-void login_key_finish(struct login_key *k);
+/* --- login_store.c: keys and certificates in files --------------------------------------------- */
+
+/* Reads the files named in the configuration, once. Return: 0 or -ENOMEM. */
+int login_store_load(struct ssh_conn *sc);
+
+/* True when `certificate` is for the key with this public blob. */
+bool login_certifies(const struct login_blob *certificate, const struct login_blob *key);
+
+bool login_blob_equal(const struct login_blob *a, const struct login_blob *b);
+
+/* --- login_format.c ------------------------------------------------------------------------------ */
+
+/* A passphrase is needed. */
+bool login_format_encrypted(const struct secret *text);
+
+/* Return: the private key, NULL when the format or the passphrase is wrong. */
+ssh_key login_format_import(const struct secret *text, const struct secret *passphrase);
+
+/* What is to be done about a key of another program, "is a ..., convert it ..."; NULL: nothing. */
+const char *login_format_remedy(const struct secret *text);
 
 /* Remembers the password for later logins if that is wanted. Takes it over. */
 void login_keep_password(struct ssh_conn *sc, struct secret *password);

@@ -176,6 +176,93 @@ START_TEST(keys_of_every_type_and_format)
 }
 END_TEST
 
+/* PKCS#1, PKCS#8 and SEC1 in DER, PKCS#12, and Ed25519 in PKCS#8: OpenSSL reads them. */
+static const struct {
+	const char *name, *type, *convert, *convert_locked;
+} binary_keys[] = {
+    {"der-rsa", "rsa -b 2048", "openssl rsa -in %s -outform DER -traditional", NULL},
+    {"der-ec", "ecdsa", "openssl ec -in %s -outform DER", NULL},
+    {"der-p8", "ecdsa", "openssl pkcs8 -topk8 -in %s -outform DER -nocrypt",
+     "openssl pkcs8 -topk8 -in %s -outform DER -passout pass:secret1"},
+    {"p12", "rsa -b 2048",
+     "openssl pkcs12 -export -inkey %s -nocerts -passout pass: -keypbe NONE -certpbe NONE",
+     "openssl pkcs12 -export -inkey %s -nocerts -passout pass:secret1"},
+};
+
+static void make_binary(size_t i, bool locked)
+{
+	const char *name = binary_keys[i].name;
+	char pem[128], convert[256];
+
+	shell("ssh-keygen -q -t %s -m PEM -N '' -f %s/source", binary_keys[i].type, server.dir);
+	shell("cat %s/source.pub >> %s/key.pub", server.dir, server.dir);
+	snprintf(pem, sizeof(pem), "%s/source", server.dir);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(convert, sizeof(convert),
+		 locked ? binary_keys[i].convert_locked : binary_keys[i].convert, pem);
+#pragma GCC diagnostic pop
+	shell("%s > %s/%s 2> %s/openssl.log; chmod 600 %s/%s; rm %s/source %s/source.pub", convert,
+	      server.dir, name, server.dir, server.dir, name, server.dir, server.dir);
+}
+
+START_TEST(binary_keys_of_openssl)
+{
+	for (size_t i = 0; i < sizeof(binary_keys) / sizeof(binary_keys[0]); i++) {
+		make_binary(i, false);
+		askpass("not asked");
+		expect_login(login_link(binary_keys[i].name), true);
+		ck_assert_uint_eq(asked_count(), 0);
+		if (!binary_keys[i].convert_locked)
+			continue;
+		make_binary(i, true);
+		askpass("secret1");
+		expect_login(login_link(binary_keys[i].name), true);
+		ck_assert_uint_eq(asked_count(), 1);
+		askpass("wrong");
+		expect_refusal(login_link(binary_keys[i].name), "passphrase");
+	}
+	shell("openssl genpkey -algorithm ed25519 -out %s/ed-p8 && chmod 600 %s/ed-p8", server.dir,
+	      server.dir);
+	expect_refusal(login_link("ed-p8"), "publickey"); /* read, offered, not authorized */
+}
+END_TEST
+
+START_TEST(keys_of_other_programs_say_how_to_convert_them)
+{
+	static const struct {
+		const char *content, *words;
+	} keys[] = {
+	    {"PuTTY-User-Key-File-3: ssh-ed25519", "puttygen"},
+	    {"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----", "ssh-keygen -i"},
+	    {"<RSAKeyValue><Modulus>AA==</Modulus></RSAKeyValue>", "PEM"},
+	    {"{\"kty\":\"RSA\",\"n\":\"AA\"}", "step crypto"},
+	    {"complete nonsense", "format"},
+	};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		shell("umask 077; echo '%s' > %s/foreign", keys[i].content, server.dir);
+		expect_refusal(login_link("foreign"), keys[i].words);
+	}
+}
+END_TEST
+
+START_TEST(a_key_may_come_from_a_descriptor)
+{
+	char path[128], word[64];
+	int fd;
+
+	make("piped", "-t ed25519 -N ''");
+	snprintf(path, sizeof(path), "%s/piped", server.dir);
+	fd = open(path, O_RDONLY);
+	shell("rm %s %s.pub", path, path);
+	snprintf(word, sizeof(word), "IdentityFile=fd:%d", fd);
+	keyword(0, "%s", word);
+	expect_login(login_link(NULL), true);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1); /* taken over */
+}
+END_TEST
+
 START_TEST(encrypted_keys_ask_once)
 {
 	static const struct {
@@ -212,7 +299,7 @@ START_TEST(a_key_that_others_can_read_is_not_used)
 {
 	make("open", "-t ed25519 -N ''");
 	shell("chmod 644 %s/open", server.dir);
-	expect_refusal(login_link("open"), "nothing to log in");
+	expect_refusal(login_link("open"), "chmod 600");
 	shell("chmod 600 %s/open", server.dir);
 	expect_login(login_link("open"), true);
 }
@@ -226,20 +313,29 @@ static void stop_agent(void)
 	      server.dir, server.dir);
 }
 
+static void start_agent(void)
+{
+	shell("ssh-agent -a %s/agent.sock > %s/agent.env", server.dir, server.dir);
+}
+
+static void agent_add(const char *name)
+{
+	shell("SSH_AUTH_SOCK=%s/agent.sock ssh-add -q %s/%s < /dev/null 2> %s/ssh-add.log",
+	      server.dir, server.dir, name, server.dir);
+}
+
 START_TEST(the_agent_signs_and_its_keys_are_picked)
 {
-	char path[128];
 
 	/* MaxAuthTries is 6: nine strangers in front of the right one */
-	shell("ssh-agent -a %s/agent.sock > %s/agent.env", server.dir, server.dir);
+	start_agent();
 	for (int i = 0; i < 9; i++)
 		shell("ssh-keygen -q -t ed25519 -N '' -f %s/s%d; "
 		      "SSH_AUTH_SOCK=%s/agent.sock ssh-add -q %s/s%d",
 		      server.dir, i, server.dir, server.dir, i);
 	make("inagent", "-t ed25519 -N secret2");
-	snprintf(path, sizeof(path), "%s/inagent", server.dir);
 	askpass("secret2");
-	shell("SSH_AUTH_SOCK=%s/agent.sock ssh-add -q %s < /dev/null", server.dir, path);
+	agent_add("inagent");
 	askpass("unasked");
 	keyword(0, "IdentityAgent=%s/agent.sock", server.dir);
 	/* the named identity first, signed for by the agent, without a passphrase */
@@ -273,6 +369,52 @@ START_TEST(certificates_with_and_without)
 	expect_refusal(login_link("cert"), "publickey");
 	authorize("cert");
 	expect_login(login_link("cert"), false);
+}
+END_TEST
+
+static void make_certified(const char *name, const char *args)
+{
+	shell("ssh-keygen -q %s -f %s/%s", args, server.dir, name);
+	shell("ssh-keygen -q -s %s/ca -I test -n $(id -un) -V -1d:+1d %s/%s.pub", server.dir,
+	      server.dir, name);
+}
+
+START_TEST(certificate_files_go_with_the_key_they_fit)
+{
+	/* two keys and two certificates elsewhere: each is tried with its own */
+	make_certified("c1", "-t ed25519 -N ''");
+	make_certified("c2", "-t rsa -b 2048 -N ''");
+	shell("cd %s; mkdir -p certs; mv c1-cert.pub certs/1; mv c2-cert.pub certs/2", server.dir);
+	expect_refusal(login_link("c2"), "publickey");
+	keyword(0, "CertificateFile=%s/certs/1", server.dir);
+	keyword(1, "CertificateFile=%s/certs/2", server.dir);
+	keyword(2, "IdentityFile=%s/stranger-first", server.dir);
+	shell("ssh-keygen -q -t ed25519 -N '' -f %s/stranger-first", server.dir);
+	expect_login(login_link("c2"), true);
+	expect_login(login_link("c1"), true);
+}
+END_TEST
+
+START_TEST(certificate_files_go_with_keys_of_the_agent)
+{
+	make_certified("ac1", "-t ed25519 -N ''");
+	make_certified("ac2", "-t rsa -b 2048 -N ''");
+	start_agent();
+	/* the agent has key and certificate */
+	agent_add("ac1");
+	keyword(0, "IdentityAgent=%s/agent.sock", server.dir);
+	expect_login(login_link(NULL), true);
+	/* the agent has the key, the certificate is a file, and the key file is gone */
+	shell("SSH_AUTH_SOCK=%s/agent.sock ssh-add -qD", server.dir);
+	shell("cd %s; mv ac2-cert.pub ac2.certificate", server.dir);
+	agent_add("ac2");
+	shell("rm %s/ac2", server.dir);
+	expect_refusal(login_link(NULL), "publickey");
+	keyword(1, "CertificateFile=%s/ac2.certificate", server.dir);
+	expect_login(login_link(NULL), true);
+	keyword(2, "IdentitiesOnly=yes");
+	expect_login(login_link("ac2"), true); /* named by its public half */
+	stop_agent();
 }
 END_TEST
 
@@ -322,80 +464,6 @@ START_TEST(a_server_that_says_nothing_is_left)
 }
 END_TEST
 
-START_TEST(configuration_is_what_ssh_says)
-{
-	char path[128];
-	char *keywords[] = {(char *)"serveraliveinterval=0", (char *)"Compression=yes", NULL};
-	struct ssh_request req = {.host = "alias", .config_file = path, .keywords = keywords};
-	struct ssh_config cfg;
-	struct link_error err;
-
-	snprintf(path, sizeof(path), "%s/config", server.dir);
-	shell("printf '%%s\\n' 'Host ali*' '  HostName real.example' '  User someone' "
-	      "'  Port 2022' '  IdentityFile ~/.ssh/%%r-%%h-%%%%' '  UserKnownHostsFile /a ~/b' "
-	      "'  Ciphers aes256-ctr' 'Match host real.example' '  ServerAliveCountMax 9' "
-	      "'  ProxyJump j1,u@j2:22' 'Host *' '  Port 1' > %s",
-	      path);
-	ck_assert_msg(ssh_config_resolve(&req, &cfg, &err) == 0, "%s", err.text);
-	ck_assert_str_eq(cfg.host, "alias");
-	ck_assert_str_eq(cfg.hostname, "real.example");
-	ck_assert_str_eq(cfg.user, "someone");
-	ck_assert_uint_eq(cfg.port, 2022);
-	ck_assert_uint_eq(cfg.identities.count, 1);
-	ck_assert_ptr_nonnull(strstr(cfg.identities.at[0], "/.ssh/someone-real.example-%"));
-	ck_assert_uint_eq(cfg.default_identities.count, 0);
-	ck_assert_uint_eq(cfg.user_known_hosts.count, 2);
-	ck_assert_str_eq(cfg.user_known_hosts.at[0], "/a");
-	ck_assert_int_eq(cfg.user_known_hosts.at[1][0], '/');
-	ck_assert_str_eq(cfg.ciphers, "aes256-ctr");
-	ck_assert_ptr_null(cfg.macs);
-	ck_assert_ptr_null(cfg.host_key_algorithms);
-	ck_assert_uint_eq(cfg.alive_interval_s, 0);
-	ck_assert_uint_eq(cfg.alive_count_max, 9);
-	ck_assert(cfg.compression);
-	ck_assert_str_eq(cfg.proxy_jump, "j1,u@j2:22");
-	ssh_config_finish(&cfg);
-
-	/* the command line wins, and defaults are ours where ssh's are not */
-	req.user = "me";
-	req.port = 33;
-	keywords[0] = (char *)"ProxyJump=none";
-	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), 0);
-	ck_assert_str_eq(cfg.user, "me");
-	ck_assert_uint_eq(cfg.port, 33);
-	ck_assert_uint_eq(cfg.alive_interval_s, 15);
-	ck_assert_uint_eq(cfg.connect_timeout_s, 30);
-	ck_assert_ptr_null(cfg.proxy_jump);
-	ssh_config_finish(&cfg);
-
-	/* mistakes */
-	keywords[0] = (char *)"NoSuchKeyword=1";
-	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strcasestr(err.text, "nosuchkeyword"));
-	ck_assert_int_eq(err.fail, LINK_FAIL_NONE);
-	keywords[0] = NULL;
-	req.config_file = "/nonexistent";
-	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent"));
-	req.config_file = "none";
-	req.host = "-oProxyCommand=x";
-	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), -EINVAL);
-
-	/* without an ssh program */
-	setenv("PATH", "/nonexistent", 1);
-	req.host = "plain";
-	keywords[0] = (char *)"Port=77";
-	req.port = 0;
-	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), 0);
-	ck_assert_uint_eq(cfg.port, 77);
-	ck_assert_str_eq(cfg.hostname, "plain");
-	ck_assert_uint_eq(cfg.default_identities.count, 3);
-	ck_assert_uint_ge(cfg.user_known_hosts.count, 1);
-	ssh_config_finish(&cfg);
-	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
-}
-END_TEST
-
 static void set_up(void)
 {
 	char ca[128];
@@ -437,15 +505,19 @@ int main(void)
 		log_set_level(LOG_LEVEL_DEBUG);
 	tcase_set_timeout(tc, 120);
 	tcase_add_unchecked_fixture(tc, set_up, tear_down);
-	tcase_add_checked_fixture(tc, forget_keywords, NULL);
+	tcase_add_checked_fixture(tc, forget_keywords, stop_agent);
 	tcase_add_test(tc, keys_of_every_type_and_format);
+	tcase_add_test(tc, binary_keys_of_openssl);
+	tcase_add_test(tc, keys_of_other_programs_say_how_to_convert_them);
+	tcase_add_test(tc, a_key_may_come_from_a_descriptor);
 	tcase_add_test(tc, encrypted_keys_ask_once);
 	tcase_add_test(tc, a_key_that_others_can_read_is_not_used);
 	tcase_add_test(tc, the_agent_signs_and_its_keys_are_picked);
 	tcase_add_test(tc, certificates_with_and_without);
+	tcase_add_test(tc, certificate_files_go_with_the_key_they_fit);
+	tcase_add_test(tc, certificate_files_go_with_keys_of_the_agent);
 	tcase_add_test(tc, two_factors);
 	tcase_add_test(tc, a_server_that_says_nothing_is_left);
-	tcase_add_test(tc, configuration_is_what_ssh_says);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
