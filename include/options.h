@@ -54,6 +54,7 @@ struct options {
 
 	/* The way there. */
 	char *config_file;
+	struct options_list host_keys;
 	struct options_list keywords; /* "Keyword=value" of ssh_config, in the order typed */
 	char *ssh_command;
 	char *sftp_server;
@@ -115,7 +116,7 @@ struct options {
 	bool foreground;
 	bool debug;
 	int64_t verbose_count; /* of -v */
-	int64_t log_level;     /* -1: not given */
+	char *log_level;       /* "N[:CATEGORY=N...]", checked; NULL: not given */
 	char *log_file;
 
 	struct options_list ignored; /* words that were accepted and have no meaning here */
@@ -130,6 +131,8 @@ enum options_kind {
 	OPTIONS_KIND_SIZE,    /* int64_t bytes, with K, M, G, T */
 	OPTIONS_KIND_SECONDS, /* int64_t milliseconds */
 	OPTIONS_KIND_STRING,  /* char * */
+	OPTIONS_KIND_LIST,    /* struct options_list: each time one more */
+	OPTIONS_KIND_LEVELS,  /* char *: a log level, and levels of categories after colons */
 	OPTIONS_KIND_CHOICE,  /* int: which word of `words`, separated by bars */
 	OPTIONS_KIND_WORDS,   /* colon-separated words of `words`, without effect */
 	OPTIONS_KIND_KEYWORD, /* a keyword of ssh_config: `words` is its name, or "name=value" */

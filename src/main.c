@@ -40,22 +40,26 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-static enum log_level chosen_level(const struct options *o)
+static void set_chosen_level(const struct options *o)
 {
-	int64_t level = o->log_level >= 0 ? o->log_level
-	                : o->debug        ? LOG_LEVEL_DEBUG
-	                                  : LOG_LEVEL_INFO + o->verbose_count;
+	int64_t level = o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO + o->verbose_count;
 
-	return level > LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG : (enum log_level)level;
+	if (o->log_level)
+		log_parse_levels(o->log_level, true);
+	else
+		log_set_level(level > LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG : (enum log_level)level);
 }
 
 /* Return: 0 or an exit code after a line. */
 static int start_log(const struct options *o, const char *mountpoint)
 {
-	bool chosen = o->log_level >= 0 || o->debug || o->verbose_count || o->foreground;
+	bool chosen = o->log_level || o->debug || o->verbose_count || o->foreground;
 
 	/* On the terminal of a mount that goes to the background only what the user must know. */
-	log_set_level(chosen || o->log_file ? chosen_level(o) : LOG_LEVEL_ERROR);
+	if (chosen || o->log_file)
+		set_chosen_level(o);
+	else
+		log_set_level(LOG_LEVEL_ERROR);
 	if (!o->log_file)
 		return 0;
 	if (mountpoint_contains(mountpoint, o->log_file)) {
@@ -121,7 +125,7 @@ static int serve(struct program *p)
 	daemon_background();
 	if (!o->foreground && !o->log_file) {
 		log_to_syslog("sftpfs");
-		log_set_level(chosen_level(o));
+		set_chosen_level(o);
 	}
 	if (r == 0)
 		r = link_start(p->link);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "options.h"
+#include "util/log.h"
 #include "util/num.h"
 
 struct parse {
@@ -180,6 +181,14 @@ static int set_bool(struct parse *p, const struct options_spec *s, const char *v
 	return 0;
 }
 
+static int set_levels(struct parse *p, const struct options_spec *s, const char *value)
+{
+	if (log_parse_levels(value, false) != 0)
+		return fail(p, "the value of '%s' is not N[:CATEGORY=N...] of 0 to 3 and "
+		               "main, ssh, sftp, vfs, fuse: '%s'", s->name, value);
+	return set_string(&p->o->log_level, value);
+}
+
 static int parse_group(struct parse *p, const char *text);
 
 /* `value` is NULL when none was typed. */
@@ -214,6 +223,10 @@ static int apply(struct parse *p, const struct options_spec *s, const char *type
 		return set_number(p, s, value);
 	case OPTIONS_KIND_STRING:
 		return set_string(at, value);
+	case OPTIONS_KIND_LIST:
+		return options_list_add(at, value);
+	case OPTIONS_KIND_LEVELS:
+		return set_levels(p, s, value);
 	case OPTIONS_KIND_CHOICE:
 		return set_choice(p, s, value);
 	case OPTIONS_KIND_WORDS:
@@ -529,7 +542,6 @@ static void set_defaults(struct options *o)
 	    .flush_age_ms = 1000,
 	    .drain_timeout_ms = 60000,
 	    .cache_len = 256 * 1024 * 1024,
-	    .log_level = -1,
 	};
 }
 
@@ -570,10 +582,12 @@ void options_finish(struct options *o)
 	char *strings[] = {o->source,     o->host,        o->user,        o->dir,
 	                   o->mountpoint, o->config_file, o->ssh_command, o->sftp_server,
 	                   o->vsock,      o->uid_file,    o->gid_file,    o->fsname,
-	                   o->subtype,    o->log_file,    o->proxy,       o->proxy_password_file};
+	                   o->subtype,    o->log_file,    o->log_level,   o->proxy,
+	                   o->proxy_password_file};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
+	options_list_finish(&o->host_keys);
 	options_list_finish(&o->keywords);
 	options_list_finish(&o->mount_options);
 	options_list_finish(&o->ignored);

@@ -119,6 +119,8 @@ static const struct options_spec table[] = {
     /* the way to the server */
     SET(CONNECT, "password_stdin", password_stdin, 1, "the first line of standard input is the password"),
     BOOL(CONNECT, "keep_password", keep_password, "keep it in locked memory to log in again (yes)"),
+    {.section = OPTIONS_SECTION_CONNECT, .kind = OPTIONS_KIND_LIST, .name = "host_key",
+     .value = "KEY", AT(host_keys), .help = "fingerprint, key or file: accept only these as the server's"},
     STRING(CONNECT, "ssh_command", "COMMAND", ssh_command, "run this instead of our own SSH"),
     STRING(CONNECT, "sftp_server", "SERVER", sftp_server, "subsystem, or with a slash: command on the server"),
     NUMBER(CONNECT, "directport", "PORT", directport, 1, 65535, "plain TCP to an SFTP server, no SSH"),
@@ -206,7 +208,8 @@ static const struct options_spec table[] = {
     MOUNT("rootcontext", "LABEL", 0, "the same"),
 
     /* the process */
-    NUMBER(PROCESS, "log_level", "N", log_level, 0, 3, "0 errors, 1 events, 2 requests, 3 everything (1)"),
+    {.section = OPTIONS_SECTION_PROCESS, .kind = OPTIONS_KIND_LEVELS, .name = "log_level",
+     .value = "N[:CATEGORY=N...]", AT(log_level), .help = "0 errors, 1 events, 2 requests, 3 everything (1)"},
     STRING(PROCESS, "log_file", "FILE", log_file, "instead of standard error or syslog"),
     SET(PROCESS, "debug", debug, 1, "as -d"),
     SET(PROCESS, "sshfs_debug", debug, 1, "as -d"),

@@ -39,6 +39,7 @@ static struct link *ssh_link(const struct options *o, struct link_error *error)
 	    .port = (unsigned)o->port,
 	    .config_file = o->config_file,
 	    .keywords = o->keywords.at,
+	    .host_keys = o->host_keys.at,
 	    .sftp_server = o->sftp_server,
 	    .password_stdin = o->password_stdin,
 	    .drop_password = !o->keep_password,

@@ -35,6 +35,7 @@ struct ssh_request {
 	unsigned bind_port;	 /* local port; 0: any */
 	int64_t banner_timeout_ms, login_timeout_ms; /* 0: the usual; negative: none */
 	unsigned jump_depth;	 /* jump hosts between this one and the server; set by us alone */
+	char *const *host_keys;	 /* host_key=: fingerprints, keys or files; as keywords */
 };
 
 /* A growable list of strings, NULL-terminated when not empty. */
@@ -92,6 +93,8 @@ struct ssh_config {
 	struct ssh_strings global_known_hosts; /* never written */
 	char *revoked_host_keys;
 	bool hash_known_hosts;
+	bool trust_localhost; /* no check of a server on a loopback address */
+	struct ssh_strings host_keys; /* if any: only a key that one of these names is accepted */
 
 	/* Login. */
 	bool pubkey_auth, password_auth, kbdint_auth, gssapi_auth, gssapi_delegate;

@@ -48,6 +48,13 @@ int log_to_file(const char *path);
 
 void log_set_level(enum log_level level);
 void log_set_category_level(enum log_category category, enum log_level level);
+
+/*
+ * "N" for every category, then ":CATEGORY=N" for single ones; sets them if `apply`.
+ * Return: 0 or -EINVAL; then nothing is set.
+ */
+int log_parse_levels(const char *text, bool apply);
+
 bool log_enabled(enum log_category category, enum log_level level);
 
 void log_write(enum log_category category, enum log_level level, const char *fmt, ...)

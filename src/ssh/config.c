@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config_parts.h"
+#include "host_key_parts.h"
 #include "ssh/conn.h"
 #include "util/log.h"
 #include "util/num.h"
@@ -29,13 +30,6 @@
 
 #define KNOWN_HOSTS_USER "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 #define KNOWN_HOSTS_SYSTEM "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
-
-/* Tried when the user names none, best first; what libssh can use. */
-static const char *const default_identities[] = {
-    "~/.ssh/id_ed25519",
-    "~/.ssh/id_ecdsa",
-    "~/.ssh/id_rsa",
-};
 
 /* Return: 0, -EINVAL or -ENOMEM. */
 typedef int apply_fn(struct ssh_config *c, const char *value, void *member);
@@ -57,6 +51,15 @@ static int set_bool(struct ssh_config *c, const char *value, void *member)
 	bool *at = member;
 
 	*at = strcasecmp(value, "yes") == 0 || strcasecmp(value, "true") == 0;
+	return 0;
+}
+
+/* Words beside yes and no narrow what is allowed and do not switch it off: "host-bound". */
+static int set_unless_no(struct ssh_config *c, const char *value, void *member)
+{
+	bool *at = member;
+
+	*at = strcasecmp(value, "no") != 0 && strcasecmp(value, "false") != 0;
 	return 0;
 }
 
@@ -210,6 +213,7 @@ static const struct keyword {
     {"kbdinteractiveauthentication", set_bool, MEMBER(kbdint_auth), 0},
     {"kexalgorithms", set_string, MEMBER(kex), KEYWORD_NOT_DEFAULT},
     {"macs", set_string, MEMBER(macs), KEYWORD_NOT_DEFAULT},
+    {"nohostauthenticationforlocalhost", set_bool, MEMBER(trust_localhost), 0},
     {"numberofpasswordprompts", set_unsigned, MEMBER(password_prompts), 0},
     {"passwordauthentication", set_bool, MEMBER(password_auth), 0},
     {"port", set_unsigned, MEMBER(port), 0},
@@ -217,7 +221,7 @@ static const struct keyword {
     {"proxycommand", set_string, MEMBER(proxy_command), 0},
     {"proxyjump", set_string, MEMBER(proxy_jump), 0},
     {"pubkeyacceptedalgorithms", set_string, MEMBER(pubkey_algorithms), KEYWORD_NOT_DEFAULT},
-    {"pubkeyauthentication", set_bool, MEMBER(pubkey_auth), 0},
+    {"pubkeyauthentication", set_unless_no, MEMBER(pubkey_auth), 0},
     {"rekeylimit", set_rekey, 0, 0},
     {"requiredrsasize", set_unsigned, MEMBER(rsa_min_bits), KEYWORD_NOT_DEFAULT},
     {"revokedhostkeys", set_string, MEMBER(revoked_host_keys), 0},
@@ -282,6 +286,23 @@ static bool is_default(const struct config_lines *lines, const struct config_lin
 			return value == default_value;
 	} while (strcmp(value, default_value) == 0);
 	return false;
+}
+
+/* What changes a login or a check with ssh, and what we cannot do. */
+static void name_without_effect(const struct config_lines *lines,
+				const struct config_lines *defaults)
+{
+	static const char *const names[] = {
+	    "addkeystoagent",  "gssapikeyexchange", "hostbasedauthentication", "knownhostscommand",
+	    "pkcs11provider",  "setenv",	    "verifyhostkeydns",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!is_default(lines, defaults, names[i]))
+			log_info(LOG_SSH,
+				 "ssh configuration: '%s' has no effect here; "
+				 "ssh_command=ssh has all of ssh",
+				 names[i]);
 }
 
 static int apply_lines(struct ssh_config *c, const struct config_lines *lines,
@@ -377,6 +398,28 @@ static void set_defaults(struct ssh_config *c)
 	};
 }
 
+/* A mistake in host_key= is one of usage: found before anybody connects. */
+static int apply_host_keys(struct ssh_config *c, const struct ssh_request *req,
+			   struct link_error *err)
+{
+	uint8_t blob = 0;
+	const struct server_key none = {.type = "none", .blob = &blob};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && req->host_keys && req->host_keys[i]; i++) {
+		rc = host_key_named(req->host_keys[i], &none);
+		if (rc < 0) {
+			conn_error(err, LINK_FAIL_NONE,
+				   "host_key '%.200s' is neither a fingerprint nor a public key nor a "
+				   "file of them: %s",
+				   req->host_keys[i], strerror(-rc));
+			return -EINVAL;
+		}
+		rc = strings_add(&c->host_keys, req->host_keys[i]);
+	}
+	return rc;
+}
+
 static int apply_request(struct ssh_config *c, const struct ssh_request *req)
 {
 	struct passwd *pw;
@@ -406,106 +449,6 @@ static int apply_request(struct ssh_config *c, const struct ssh_request *req)
 	return 0;
 }
 
-static int expand_string(const struct ssh_config *c, char **at, const char *what,
-			 struct link_error *err)
-{
-	char *text;
-
-	if (!*at)
-		return 0;
-	text = config_expand(c, *at);
-	if (!text) {
-		conn_error(err, LINK_FAIL_NONE,
-			   "ssh configuration: %s '%s' has an unknown token or variable", what,
-			   *at);
-		return -EINVAL;
-	}
-	free(*at);
-	*at = text;
-	return 0;
-}
-
-static int expand_strings(const struct ssh_config *c, struct ssh_strings *s, const char *what,
-			  struct link_error *err)
-{
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < s->count; i++)
-		rc = expand_string(c, &s->at[i], what, err);
-	return rc;
-}
-
-static void drop_none(struct ssh_strings *s)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < s->count; i++) {
-		if (strcasecmp(s->at[i], "none") == 0)
-			free(s->at[i]);
-		else
-			s->at[kept++] = s->at[i];
-	}
-	s->count = kept;
-	if (s->at)
-		s->at[kept] = NULL;
-}
-
-/* "SSH_AUTH_SOCK" and "$NAME" are variables, anything else a path. */
-static int resolve_agent(struct ssh_config *c, bool none)
-{
-	const char *path = c->identity_agent;
-	char *copy;
-
-	if (none)
-		path = NULL;
-	else if (!path || strcmp(path, "SSH_AUTH_SOCK") == 0)
-		path = getenv("SSH_AUTH_SOCK");
-	else if (path[0] == '$' && path[1] != '{')
-		path = getenv(path + 1);
-	if (path && !path[0])
-		path = NULL;
-	copy = path ? strdup(path) : NULL;
-	free(c->identity_agent);
-	c->identity_agent = copy;
-	return path && !copy ? -ENOMEM : 0;
-}
-
-static int complete(struct ssh_config *c, bool no_agent, struct link_error *err)
-{
-	bool none_named = c->identities.count == 0;
-	int rc = 0;
-
-	/* "IdentityFile none" means no file at all. */
-	drop_none(&c->identities);
-	drop_none(&c->user_known_hosts);
-	drop_none(&c->global_known_hosts);
-	for (size_t i = 0; !rc && none_named && i < 3; i++)
-		rc = strings_add(&c->default_identities, default_identities[i]);
-	if (!rc)
-		rc = resolve_agent(c, no_agent);
-	if (!rc)
-		rc = expand_strings(c, &c->identities, "IdentityFile", err);
-	if (!rc)
-		rc = expand_strings(c, &c->default_identities, "IdentityFile", err);
-	if (!rc)
-		rc = expand_strings(c, &c->certificates, "CertificateFile", err);
-	if (!rc)
-		rc = expand_strings(c, &c->user_known_hosts, "UserKnownHostsFile", err);
-	if (!rc)
-		rc = expand_strings(c, &c->global_known_hosts, "GlobalKnownHostsFile", err);
-	if (!rc)
-		rc = expand_string(c, &c->identity_agent, "IdentityAgent", err);
-	if (!rc)
-		rc = expand_string(c, &c->revoked_host_keys, "RevokedHostKeys", err);
-	if (!rc)
-		rc = expand_string(c, &c->proxy_command, "ProxyCommand", err);
-	if (!rc && (c->port == 0 || c->port > 65535)) {
-		conn_error(err, LINK_FAIL_NONE, "'%u' is not a port", c->port);
-		rc = -EINVAL;
-	}
-	return rc;
-}
-
 int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 		       struct link_error *err)
 {
@@ -524,6 +467,7 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 		rc = config_run(req, true, &defaults, err);
 	if (rc == 0) {
 		no_agent = lines_have(&lines, "identityagent", "none");
+		name_without_effect(&lines, &defaults);
 		rc = apply_lines(out, &lines, &defaults, err);
 		if (rc == 0)
 			rc = apply_typed_defaults(out, req, err);
@@ -539,7 +483,9 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 	if (rc == 0)
 		rc = apply_request(out, req);
 	if (rc == 0)
-		rc = complete(out, no_agent, err);
+		rc = apply_host_keys(out, req, err);
+	if (rc == 0)
+		rc = config_complete(out, no_agent, err);
 	if (rc == 0)
 		rc = config_way(req, out, err);
 	if (rc == 0)
@@ -568,6 +514,7 @@ void ssh_config_finish(struct ssh_config *c)
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
+	strings_finish(&c->host_keys);
 	strings_finish(&c->user_known_hosts);
 	strings_finish(&c->global_known_hosts);
 	strings_finish(&c->identities);

@@ -34,6 +34,12 @@ int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link
 int config_way(const struct ssh_request *req, struct ssh_config *c, struct link_error *err);
 
 /*
+ * Fills in what depends on other values and expands what may have tokens. `no_agent`: the user said
+ * so. Return: 0, -EINVAL with `err`, -ENOMEM.
+ */
+int config_complete(struct ssh_config *c, bool no_agent, struct link_error *err);
+
+/*
  * Expands ~, ${VAR} and the tokens of ssh_config(5).
  * Return: a string to free; NULL when out of memory or a token or variable is unknown.
  */

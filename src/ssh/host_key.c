@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "host_key_parts.h"
 #include "known_hosts_parts.h"
 #include "ssh/known_hosts.h"
 #include "ssh/ssh_conn.h"
@@ -19,13 +20,6 @@
 #define DEFAULT_HOST_KEYS                                                                          \
 	"ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,"                 \
 	"rsa-sha2-512,rsa-sha2-256"
-
-struct server_key {
-	const char *type;
-	uint8_t *blob;
-	size_t blob_len;
-	char fingerprint[64];
-};
 
 static struct known_query query_of(const struct ssh_conn *sc)
 {
@@ -174,7 +168,7 @@ static int remember(struct ssh_conn *sc, const struct known_query *q, const stru
 	rc = known_hosts_append(path, &exact, k->type, k->blob, k->blob_len,
 				sc->cfg.hash_known_hosts);
 	if (rc)
-		log_info(LOG_SSH, "the host key of '%s' was not saved in '%s': %s", sc->cfg.host,
+		log_error(LOG_SSH, "the host key of '%s' was not saved in '%s': %s", sc->cfg.host,
 			 path, strerror(-rc));
 	else
 		log_info(LOG_SSH, "permanently added the %s host key of '%s' to '%s'",
@@ -187,7 +181,8 @@ static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const
 {
 	conn_error(err, LINK_FAIL_HOSTKEY,
 		   "the %s host key of '%s' is not known%s: %s; connect once with ssh to check and "
-		   "save it, or use -o StrictHostKeyChecking=accept-new",
+		   "save it, or give that fingerprint with -o host_key=, or use "
+		   "-o StrictHostKeyChecking=accept-new",
 		   short_type(k->type), sc->cfg.host, why, k->fingerprint);
 	return -EACCES;
 }
@@ -268,51 +263,52 @@ static int refuse_changed(struct ssh_conn *sc, const struct known_hosts *kh,
 static int refuse_revoked(struct ssh_conn *sc, const char *path, unsigned line,
 			  const struct server_key *k, struct link_error *err)
 {
+	char where[32] = "";
+
+	if (line)
+		snprintf(where, sizeof(where), " line %u", line);
 	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' (%s) is revoked by '%s' line %u: the server must get a "
-		   "new one",
-		   short_type(k->type), sc->cfg.host, k->fingerprint, path, line);
+		   "the %s host key of '%s' (%s) is revoked by '%s'%s: the server must get a new one",
+		   short_type(k->type), sc->cfg.host, k->fingerprint, path, where);
 	return -EACCES;
 }
 
-/* RevokedHostKeys as a list of public keys; a binary list (KRL) cannot be read and so refuses. */
 static int check_revoked_file(struct ssh_conn *sc, const struct server_key *k,
 			      struct link_error *err)
 {
 	const char *path = sc->cfg.revoked_host_keys;
-	struct known_hosts kh = KNOWN_HOSTS_INIT;
-	struct buf text = BUF_INIT;
-	char line[16384];
-	unsigned number = 0, revoked_line = 0;
-	FILE *f;
+	unsigned line;
+	int rc = path ? host_key_revoked(path, k, &line) : 0;
 
-	if (!path)
+	if (rc == 0)
 		return 0;
-	f = fopen(path, "re");
-	if (!f) {
-		conn_error(err, LINK_FAIL_HOSTKEY, "cannot read RevokedHostKeys '%s': %s", path,
-			   strerror(errno));
-		return -EACCES;
-	}
-	/* Each line is "type key comment": with a pattern in front it is a known_hosts line. */
-	while (fgets(line, sizeof(line), f) && !revoked_line) {
-		const struct known_entry *e;
-		struct known_query any = {.host = "any"};
+	if (rc > 0)
+		return refuse_revoked(sc, path, line, k, err);
+	conn_error(err, LINK_FAIL_HOSTKEY, "cannot read RevokedHostKeys '%s': %s", path,
+		   rc == -ENOEXEC   ? "it is a binary list, and there is no ssh-keygen to read it"
+		   : rc == -EBADMSG ? "it is a damaged binary list"
+				    : strerror(-rc));
+	return -EACCES;
+}
 
-		number++;
-		buf_clear(&text);
-		buf_addf(&text, "* %s", line);
-		if (!buf_failed(&text) &&
-		    known_hosts_parse(&kh, path, (char *)text.bytes, text.len) == 0 &&
-		    known_hosts_check(&kh, &any, k->type, k->blob, k->blob_len, &e) == KNOWN_MATCH)
-			revoked_line = number;
-		known_hosts_finish(&kh);
-	}
-	fclose(f);
-	buf_finish(&text);
-	if (revoked_line)
-		return refuse_revoked(sc, path, revoked_line, k, err);
-	return 0;
+/* host_key= stands above the files: what it does not name is refused, whatever they say. */
+static int check_named(struct ssh_conn *sc, const struct server_key *k, struct link_error *err)
+{
+	for (size_t i = 0; i < sc->cfg.host_keys.count; i++)
+		if (host_key_named(sc->cfg.host_keys.at[i], k) > 0)
+			return 0;
+	conn_error(err, LINK_FAIL_HOSTKEY,
+		   "the %s host key of '%s' is not one that host_key names: it is %s; if another type "
+		   "is named, set HostKeyAlgorithms",
+		   short_type(k->type), sc->cfg.host, k->fingerprint);
+	return -EACCES;
+}
+
+/* NoHostAuthenticationForLocalhost */
+static bool trusted_by_address(const struct ssh_conn *sc)
+{
+	return sc->cfg.trust_localhost &&
+	       (strncmp(sc->address, "127.", 4) == 0 || strcmp(sc->address, "::1") == 0);
 }
 
 static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struct server_key *k,
@@ -320,9 +316,14 @@ static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struc
 {
 	struct known_query q = query_of(sc);
 	const struct known_entry *e;
+	enum known_result known = known_hosts_check(kh, &q, k->type, k->blob, k->blob_len, &e);
 	char remark[512];
 
-	switch (known_hosts_check(kh, &q, k->type, k->blob, k->blob_len, &e)) {
+	if (known != KNOWN_IS_REVOKED && sc->cfg.host_keys.count)
+		return check_named(sc, k, err);
+	if (known != KNOWN_IS_REVOKED && trusted_by_address(sc))
+		return 0;
+	switch (known) {
 	case KNOWN_MATCH:
 		return 0;
 	case KNOWN_CHANGED:

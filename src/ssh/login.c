@@ -242,6 +242,14 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 			   cfg->host, cfg->login_timeout_s);
 		return -ETIMEDOUT;
 	}
+	/* "Choose a new one" (60, RFC 4252 section 8) is a message that libssh ends the session for. */
+	if ((lg->tried & SSH_AUTH_METHOD_PASSWORD) && strstr(reason, "rejected packet (type 60)")) {
+		conn_error(err, LINK_FAIL_AUTH,
+			   "the password of '%s' on '%s' has expired: change it with ssh, then mount "
+			   "again",
+			   cfg->user, cfg->host);
+		return -EACCES;
+	}
 	if (strcasestr(reason, "too many authentication failures")) {
 		conn_error(err, LINK_FAIL_AUTH,
 			   "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
@@ -291,6 +299,10 @@ int login_run(struct ssh_conn *sc, struct link_error *err)
 	case LOGIN_SUCCESS:
 		if (sc->store.loud && !sc->conn.first_done)
 			log_error(LOG_SSH, "%s", sc->store.remark);
+		if (!sc->cfg.keep_password) {
+			secret_destroy(sc->store.password);
+			sc->store.password = NULL;
+		}
 		rc = 0;
 		if (!sc->cfg.keep_password) {
 			secret_destroy(sc->store.password);

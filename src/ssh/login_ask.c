@@ -48,12 +48,6 @@ static enum outcome try_password(struct login *lg, const struct secret *password
 
 	lg->tried |= SSH_AUTH_METHOD_PASSWORD;
 	LOGIN_CALL(lg, rc, ssh_userauth_password(lg->session, NULL, password->bytes));
-	/* libssh has no words for "choose a new one": it is the only error of a living session. */
-	if (rc == SSH_AUTH_ERROR && !ssh_conn_is_dead(lg->sc)) {
-		lg->expired = true;
-		snprintf(lg->remark, sizeof(lg->remark),
-			 "the password has expired: change it with ssh, then mount again");
-	}
 	return login_outcome(lg, rc);
 }
 
@@ -72,12 +66,11 @@ enum outcome login_password(struct login *lg)
 
 	if (password) {
 		out = try_password(lg, password);
-		if (out != LOGIN_DENIED || sc->cfg.password_stdin || lg->expired)
+		if (out != LOGIN_DENIED || sc->cfg.password_stdin)
 			return out;
 	}
 	snprintf(text, sizeof(text), "%s@%s's password: ", sc->cfg.user, sc->cfg.host);
-	for (unsigned i = 0; i < sc->cfg.password_prompts && out == LOGIN_DENIED && !lg->expired;
-	     i++) {
+	for (unsigned i = 0; i < sc->cfg.password_prompts && out == LOGIN_DENIED; i++) {
 		int rc = prompt_ask(&lg->prompt, PROMPT_SECRET, text, &password);
 
 		note_asking_failed(lg, rc);
@@ -88,7 +81,7 @@ enum outcome login_password(struct login *lg)
 			login_keep_password(sc, password);
 		else
 			secret_destroy(password);
-		if (out == LOGIN_DENIED && !lg->expired)
+		if (out == LOGIN_DENIED)
 			prompt_show(&lg->prompt, "Permission denied, please try again.");
 	}
 	return out;

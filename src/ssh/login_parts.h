@@ -29,7 +29,6 @@ struct login {
 	bool *agent_used;    /* agent keys offered already */
 	int agent_error;     /* of listing */
 	int old_agent_fd;    /* of the last view, which libssh still holds; -1: none */
-	bool expired;	     /* the password was right once */
 	int error;	     /* with LOGIN_STOPPED */
 	char remark[256];    /* something to add to the error: a key that could not be read */
 };

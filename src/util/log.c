@@ -118,6 +118,41 @@ void log_set_category_level(enum log_category category, enum log_level level)
 	atomic_store_explicit(&log_levels[category], (int)level, memory_order_relaxed);
 }
 
+/* One digit up to the end of the word. Return: the level, -1 when it is none. */
+static int log_level_of(const char *word, size_t len)
+{
+	return len == 1 && word[0] >= '0' && word[0] <= '0' + LOG_LEVEL_DEBUG ? word[0] - '0' : -1;
+}
+
+int log_parse_levels(const char *text, bool apply)
+{
+	size_t len = strcspn(text, ":");
+	int level = log_level_of(text, len);
+
+	if (level < 0 || (apply && log_parse_levels(text, false) != 0))
+		return -EINVAL;
+	if (apply)
+		log_set_level((enum log_level)level);
+	while (text[len] == ':') {
+		const char *name = text + len + 1;
+		size_t name_len = strcspn(name, "=:"), category = 0;
+
+		len += 1 + strcspn(name, ":");
+		if (name[name_len] != '=')
+			return -EINVAL;
+		while (category < LOG_CATEGORY_COUNT &&
+		       (strlen(category_names[category]) != name_len ||
+			memcmp(category_names[category], name, name_len) != 0))
+			category++;
+		level = log_level_of(name + name_len + 1, strcspn(name, ":") - name_len - 1);
+		if (category == LOG_CATEGORY_COUNT || level < 0)
+			return -EINVAL;
+		if (apply)
+			log_set_category_level((enum log_category)category, (enum log_level)level);
+	}
+	return 0;
+}
+
 bool log_enabled(enum log_category category, enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&log_levels[category], memory_order_relaxed);

@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,9 +157,10 @@ def _as_a_shell_would(who, argv, env):
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def run_on_terminal(who, args, dialogue, env=None, timeout=60):
-    """Run sftpfs on a terminal of its own. `dialogue`: (text to wait for, line to type) pairs.
-    Result.err is all that the terminal showed."""
+def run_on_terminal(who, args, dialogue, env=None, timeout=60, echoes=None):
+    """Run sftpfs on a terminal of its own. `dialogue`: (text to wait for, line to type) pairs; None types nothing.
+    Result.err is all that the terminal showed. `echoes` gets whether the terminal shows what is typed, when something
+    new has appeared on it."""
     pid, terminal = pty.fork()
     if pid == 0:
         try:
@@ -181,9 +183,13 @@ def run_on_terminal(who, args, dialogue, env=None, timeout=60):
             if not piece:
                 break
             shown += piece
+            if echoes is not None:
+                echoes.append(bool(termios.tcgetattr(terminal)[3] & termios.ECHO))
             if steps and steps[0][0].lower() in shown[seen:].lower():
                 seen = len(shown)
-                os.write(terminal, steps.pop(0)[1] + b"\n")
+                line = steps.pop(0)[1]
+                if line is not None:
+                    os.write(terminal, line + b"\n")
     finally:
         os.close(terminal)
         _, status = os.waitpid(pid, 0)

@@ -349,6 +349,25 @@ START_TEST(limit)
 }
 END_TEST
 
+START_TEST(levels_of_categories)
+{
+	/* one level for all, others for single ones; a mistake changes nothing */
+	static const char *const wrong[] = {"", "4", "x", "1:", "1:sftp", "1:sftp=", "1:sftp=4",
+					    "1:scp=2", "1:sftp=2:", "1,sftp=2", "12", "1:=2"};
+
+	ck_assert_int_eq(log_parse_levels("0:sftp=2:ssh=3", true), 0);
+	ck_assert(!log_enabled(LOG_VFS, LOG_LEVEL_INFO));
+	ck_assert(log_enabled(LOG_SFTP, LOG_LEVEL_VERBOSE));
+	ck_assert(!log_enabled(LOG_SFTP, LOG_LEVEL_DEBUG));
+	ck_assert(log_enabled(LOG_SSH, LOG_LEVEL_DEBUG));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		ck_assert_int_eq(log_parse_levels(wrong[i], true), -EINVAL);
+	ck_assert(!log_enabled(LOG_VFS, LOG_LEVEL_INFO));
+	ck_assert_int_eq(log_parse_levels("1", true), 0);
+	ck_assert(!log_enabled(LOG_SSH, LOG_LEVEL_VERBOSE));
+}
+END_TEST
+
 START_TEST(limit_of_zero)
 {
 	/* a burst of zero lets nothing through, and counts it */
@@ -408,4 +427,4 @@ START_TEST(threads)
 END_TEST
 
 CHECK_MAIN("log", levels, lazy, escapes, cut, cut_between_characters, keeps_errno, to_stderr,
-           to_file, file_mode, descriptors, limit, limit_of_zero, threads)
+           to_file, file_mode, descriptors, levels_of_categories, limit, limit_of_zero, threads)

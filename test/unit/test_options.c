@@ -203,6 +203,8 @@ START_TEST(numbers)
 	bad("sftpfs h: m -o uid=-1", "-1");
 	bad("sftpfs h: m -o uid=4294967295", "4294967295");
 	bad("sftpfs h: m -o log_level=4", "4");
+	bad("sftpfs h: m -o log_level=1:sftp", "1:sftp");
+	bad("sftpfs h: m -o log_level=1:scp=2", "scp");
 	bad("sftpfs h: m -o directport=", "directport");
 	bad("sftpfs h: m -o vsock=1", "'1'");
 	good(&o, "sftpfs h: m -o cache_size=64M,soft=0.25,umask=022,uid=0,gid=4294967294,vsock=3:99");

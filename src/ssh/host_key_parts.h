@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Lists of keys that are no known_hosts files. Internal to host_key*.c and config.c. */
+#ifndef SSH_HOST_KEY_PARTS_H
+#define SSH_HOST_KEY_PARTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct server_key {
+	const char *type;
+	uint8_t *blob;
+	size_t blob_len;
+	char fingerprint[64];
+};
+
+/*
+ * Does `text`, a value of `host_key=`, name this key? It is a fingerprint ("SHA256:...",
+ * "MD5:..." or hexadecimal with colons), a public key ("ssh-ed25519 AAAA...") or the path of a
+ * file of public keys.
+ * Return: 1 or 0; -EINVAL: it is none of these; another negative errno: the file cannot be read.
+ */
+int host_key_named(const char *text, const struct server_key *k);
+
+/*
+ * Is the key in a RevokedHostKeys file? That is a list of public keys or a binary list (KRL), which
+ * ssh-keygen reads. `*line` is 0 for the latter.
+ * Return: 1 or 0; -ENOEXEC: no ssh-keygen; another negative errno: it cannot be read.
+ */
+int host_key_revoked(const char *path, const struct server_key *k, unsigned *line);
+
+#endif
