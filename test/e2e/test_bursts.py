@@ -1,0 +1,316 @@
+"""Round trips, counted by the relay: dependent requests that leave together, and servers where they cannot."""
+
+import os
+import stat
+import subprocess
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import rawsftp as fx
+from scripted import OPENSSH_EXTENSIONS
+from waiting import wait_until
+
+pytestmark = pytest.mark.own_user
+
+PROVABLE = {**OPENSSH_EXTENSIONS, "limits@openssh.com": b"1", "expand-path@openssh.com": b"1"}
+
+
+@pytest.fixture
+def counted(who, area, direct, relays, mounter):
+    """A mount of area/srv through a relay; .trips(work) tells how many round trips `work` took."""
+    srv = area / "srv"
+    who.call(os.mkdir, srv)
+    relay = relays(direct.port, delay=2, sftp=True)
+    mount = mounter.direct(who, relay.port, directory=srv)
+
+    def calm():
+        stats = relay.stats()
+        sent = sum(stats["requests"].values())
+        # the proof of the start, CLOSEs and what else nobody waits for
+        wait_until(lambda: sum(relay.stats()["replies"].values()) >= sent, 10, "answers")
+
+    def trips(work):
+        calm()
+        relay.command("reset")
+        who.call(work)
+        calm()
+        stats = relay.stats()
+        return SimpleNamespace(trips=stats["round_trips"], requests=stats["requests"], stats=stats)
+
+    return SimpleNamespace(srv=srv, dir=mount.dir, trips=trips, who=who, relay=relay)
+
+
+def fill(who, directory, count=10, length=100):
+    """Files of long ago: with times of now every lifetime would be the shortest."""
+    def work():
+        directory.mkdir(exist_ok=True)
+        for i in range(count):
+            (directory / f"f{i}").write_bytes(b"%d" % i * length)
+        for path in [*directory.iterdir(), directory]:
+            os.utime(path, (1e9, 1e9))
+    who.call(work)
+
+
+def test_small_file_in_one_round_trip(counted):
+    fill(counted.who, counted.srv / "d")
+    assert counted.trips(lambda: os.listdir(counted.dir / "d")).trips <= 2  # LSTAT, then the listing in one write
+    found = counted.trips(lambda: (counted.dir / "d/f3").read_bytes())
+    # OPEN, FSTAT and READ together; the CLOSE is not waited for
+    assert found.trips <= 2
+    assert found.requests == {"OPEN": 1, "FSTAT": 1, "READ": 1, "CLOSE": 1}
+    assert counted.who.call(lambda: (counted.dir / "d/f3").read_bytes()) == b"3" * 100
+
+
+def test_known_names_cost_nothing(counted):
+    fill(counted.who, counted.srv / "d")
+    d = counted.dir / "d"
+    counted.who.call(os.listdir, d)
+    assert counted.trips(lambda: [os.stat(d / f"f{i}") for i in range(10)]).trips == 0
+    assert counted.trips(lambda: [(d / f"none{i}").exists() for i in range(10)]).trips == 0
+
+
+@pytest.mark.parametrize("name, work, most", [
+    ("chmod", lambda d: os.chmod(d / "f1", 0o600), 1),
+    ("chown", lambda d: os.chown(d / "f1", os.getuid(), os.getgid()), 1),
+    ("utime", lambda d: os.utime(d / "f1", (1e9, 1e9)), 1),
+    ("rename", lambda d: os.rename(d / "f1", d / "other"), 1),
+    ("unlink", lambda d: os.unlink(d / "f1"), 1),
+    ("mkdir", lambda d: os.mkdir(d / "new"), 1),
+    ("symlink", lambda d: os.symlink("f1", d / "new"), 1),
+    ("link", lambda d: os.link(d / "f1", d / "new"), 1),
+])
+def test_one_change_one_round_trip(counted, name, work, most):
+    fill(counted.who, counted.srv / "d")
+    counted.who.call(os.listdir, counted.dir / "d")
+    assert counted.trips(lambda: work(counted.dir / "d")).trips <= most
+
+
+def test_new_file_in_two_round_trips(counted):
+    fill(counted.who, counted.srv / "d")
+    d = counted.dir / "d"
+    counted.who.call(os.listdir, d)
+
+    def write_two():
+        for name in ("one", "two"):
+            with open(d / name, "wb") as file:
+                file.write(b"x" * 5000)
+            os.stat(d / name)
+
+    # create, write at close; the second one's create leaves with the first one's CLOSE
+    assert counted.trips(write_two).trips <= 2 * 2 + 1
+
+
+def test_parallel_stats_are_not_serialised(counted):
+    fill(counted.who, counted.srv, 40)
+    counted.relay.command("delay 100")
+
+    def work():
+        start = threading.Barrier(40)
+
+        def look(i):
+            start.wait()
+            os.stat(counted.dir / f"f{i}")
+
+        threads = [threading.Thread(target=look, args=(i,)) for i in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert counted.trips(work).trips <= 3
+
+
+def run(*argv):
+    subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_trees_in_and_out(counted, area):
+    """cp -r in and out, tar x and rm -rf: round trips a file."""
+    fill(counted.who, area / "from", 50, 1000)
+    counted.who.call(run, "tar", "cf", area / "t.tar", "-C", area, "from")
+    counted.who.call(os.mkdir, counted.dir / "t")
+    assert counted.trips(lambda: run("cp", "-r", area / "from", counted.dir / "to")).trips <= 50 * 2.2
+    assert counted.trips(lambda: run("tar", "xf", area / "t.tar", "-C", counted.dir / "t")).trips <= 50 * 3
+    assert counted.trips(lambda: run("cp", "-r", counted.dir / "to", area / "back")).trips <= 50 * 1.2
+    run("diff", "-r", area / "from", area / "back")
+    run("diff", "-r", area / "from", counted.srv / "t/from")
+    assert counted.trips(lambda: run("rm", "-rf", counted.dir / "to")).trips <= 50 * 1.15
+    for i in range(50):
+        assert os.stat(counted.srv / f"t/from/f{i}").st_mtime == 1e9
+
+
+def test_modes_and_times_of_copies_stay(counted, area):
+    """Setuid survives tar xp and cp -a, and so do times: owner, mode, data, times arrive in an order that keeps them."""
+    source = area / "from"
+    fill(counted.who, source, 3)
+    for i, mode in enumerate((0o4755, 0o2711, 0o640)):
+        counted.who.call(os.chmod, source / f"f{i}", mode)
+    counted.who.call(run, "tar", "cf", area / "t.tar", "-C", area, "from")
+    counted.who.call(os.mkdir, counted.dir / "t")
+    counted.who.call(run, "tar", "xpf", area / "t.tar", "-C", counted.dir / "t")
+    counted.who.call(run, "cp", "-a", source, counted.dir / "a")
+    counted.who.call(run, "rsync", "-a", f"{source}/", counted.dir / "r")
+    for copy in ("t/from", "a", "r"):
+        for i, mode in enumerate((0o4755, 0o2711, 0o640)):
+            found = os.stat(counted.srv / copy / f"f{i}")
+            assert (stat.S_IMODE(found.st_mode), found.st_mtime) == (mode, 1e9), (copy, i)
+
+
+def test_narrowed_before_the_data(counted):
+    """fchmod 0600 is on the server when it returns, and before any data."""
+    def work():
+        fd = os.open(counted.dir / "secret", os.O_CREAT | os.O_WRONLY, 0o666)
+        os.fchmod(fd, 0o600)
+        assert stat.S_IMODE(os.stat(counted.srv / "secret").st_mode) == 0o600
+        assert os.stat(counted.srv / "secret").st_size == 0
+        os.write(fd, b"x" * 100)
+        os.close(fd)
+        assert (counted.srv / "secret").read_bytes() == b"x" * 100
+
+    counted.who.call(work)
+
+
+def test_times_stick_and_end(counted):
+    """Times set between writes: those after the last write stay, a write after them moves mtime."""
+    def work():
+        with open(counted.dir / "stays", "wb", buffering=0) as file:
+            file.write(b"x")
+            os.utime(file.fileno(), (1e9, 1e9))
+        assert os.stat(counted.srv / "stays").st_mtime == 1e9
+        assert os.stat(counted.dir / "stays").st_mtime == 1e9
+        before = int(time.time()) - 2
+        with open(counted.dir / "moves", "wb", buffering=0) as file:
+            os.utime(file.fileno(), (1e9, 1e9))
+            file.write(b"x")
+        assert os.stat(counted.srv / "moves").st_mtime >= before
+
+    counted.who.call(work)
+
+
+def test_attributes_before_the_rename(counted):
+    """A file that is renamed while open has its mode and times under the new name at once."""
+    def work():
+        with open(counted.dir / "tmp", "wb", buffering=0) as file:
+            file.write(b"x")
+            os.fchmod(file.fileno(), 0o755)
+            os.utime(file.fileno(), (1e9, 1e9))
+            os.rename(counted.dir / "tmp", counted.dir / "final")
+            found = os.stat(counted.srv / "final")
+            assert (stat.S_IMODE(found.st_mode), found.st_mtime) == (0o755, 1e9)
+        assert os.stat(counted.srv / "final").st_mtime == 1e9
+
+    counted.who.call(work)
+
+
+def test_copy_within_the_server(counted):
+    """cp inside the mount: no data on the wire, holes and the rest right."""
+    def make():
+        with open(counted.srv / "big", "wb") as file:
+            file.write(os.urandom(1 << 20))
+            file.seek(64 << 20)
+            file.write(os.urandom(1 << 20))
+
+    counted.who.call(make)
+    found = counted.trips(lambda: run("cp", counted.dir / "big", counted.dir / "copy"))
+    assert found.requests.get("WRITE", 0) == 0
+    assert found.trips <= 10
+    assert found.stats["up_bytes"] + found.stats["down_bytes"] < 1 << 20
+    run("cmp", counted.srv / "big", counted.srv / "copy")
+
+
+class Handles:
+    """Handle numbers as a server gives them out."""
+
+    def __init__(self, server, take):
+        self.server, self.take, self.free, self.live, self.made = server, take, [], {}, 0
+        for kind in (fx.OPEN, fx.OPENDIR):
+            server.on(kind, self.open)
+        server.on(fx.CLOSE, self.close)
+
+    def open(self, request):
+        plain = (self.server._do_open if request.kind == fx.OPEN else self.server._do_opendir)
+        try:
+            plain(request)
+        except KeyError:
+            return request.status(fx.FX_NO_SUCH_FILE)
+        inner = list(self.server.handles)[-1]
+        handle = self.take(self)
+        assert handle not in self.live
+        self.server.handles[handle] = self.server.handles.pop(inner)
+        self.live[handle] = request.path
+        return request.handle(handle)
+
+    def close(self, request):
+        if self.live.pop(request.path, None) is not None:
+            self.free.append(request.path)
+        return None
+
+    def new(self):
+        self.made += 1
+        return fx.u32(self.made - 1)
+
+
+def last_freed(h):
+    return h.free.pop() if h.free else h.new()
+
+
+def first_freed(h):
+    return h.free.pop(0) if h.free else h.new()
+
+
+def counting(h):
+    return h.new()
+
+
+def lowest_free(h):
+    return h.free.pop(h.free.index(min(h.free))) if h.free else h.new()
+
+
+def random_after(count):
+    def take(h):
+        h.opened = getattr(h, "opened", 0) + 1
+        return os.urandom(8) if h.opened > count else last_freed(h)
+    return take
+
+
+@pytest.mark.parametrize("take, proven, refuted", [
+    pytest.param(last_freed, True, False, id="as OpenSSH"),
+    pytest.param(first_freed, True, True, id="first freed first"),
+    pytest.param(counting, False, False, id="never reused"),
+    pytest.param(random_after(0), False, False, id="random"),
+    pytest.param(random_after(2), True, True, id="random after the proof"),
+    pytest.param(random_after(9), True, True, id="random later"),
+    pytest.param(lowest_free, True, True, id="lowest free"),
+])
+def test_other_handles(who, scripted, mounter, take, proven, refuted):
+    """However a server numbers its handles: everything is read right, opened once, and closed."""
+    scripted.extensions = PROVABLE
+    handles = Handles(scripted, take)
+    for i in range(12):
+        scripted.tree.entries[b"/d%d" % i] = None
+        for j in range(3):
+            scripted.tree.entries[b"/d%d/f%d" % (i, j)] = b"content %d %d" % (i, j)
+    mount = mounter.direct(who, scripted.port)
+
+    def work():
+        held = [open(mount.dir / f"d{i}/f0", "rb") for i in range(0, 6, 2)]
+        for i in range(12):
+            assert sorted(os.listdir(mount.dir / f"d{i}")) == ["f0", "f1", "f2"]
+            for j in range(3):
+                assert (mount.dir / f"d{i}/f{j}").read_bytes() == b"content %d %d" % (i, j)
+            if i % 4 == 3:
+                held.pop(0).close()
+            (mount.dir / f"d{i}/new").write_bytes(b"new %d" % i)
+        for file in held:
+            file.close()
+
+    who.call(work)
+    assert [scripted.tree.entries[b"/d%d/new" % i] for i in range(12)] == [b"new %d" % i for i in range(12)]
+    wait_until(lambda: not handles.live, 10, "every handle closed")
+    created = [path for kind, path in scripted.seen if kind == "OPEN" and path.endswith(b"/new")]
+    assert len(created) == len(set(created)), "opened twice"
+    assert ("can be foretold" in mount.log_text()) == proven
+    assert ("no more bursts" in mount.log_text()) == refuted
