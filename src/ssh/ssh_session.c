@@ -16,7 +16,9 @@
 #include <cpuid.h>
 #endif
 
+#include "known_hosts_parts.h"
 #include "ssh/ssh_conn.h"
+#include "util/buf.h"
 #include "util/log.h"
 
 #define CIPHERS_WITH_AES                                                                           \
@@ -99,11 +101,37 @@ static bool cpu_has_aes(void)
 #endif
 }
 
+/* Sets the names one by one only to see which of them libssh has. */
+static void tell_unknown(struct ssh_conn *sc, enum ssh_options_e option, const char *value,
+			 const char *keyword)
+{
+	struct buf unknown = BUF_INIT;
+	char name[128];
+
+	while (*value) {
+		size_t len = strcspn(value, ",");
+
+		snprintf(name, sizeof(name), "%.*s", (int)len, value);
+		if (ssh_options_set(sc->session, option, name))
+			buf_addf(&unknown, " %s", name);
+		value += len;
+		value += *value == ',';
+	}
+	if (unknown.len && !buf_failed(&unknown))
+		log_verbose(LOG_SSH, "libssh does not have these of %s:%.*s", keyword,
+			    (int)unknown.len, (const char *)unknown.bytes);
+	buf_finish(&unknown);
+}
+
 /* A list that holds nothing libssh knows is an error; what it does not know of it is left out. */
 static int set_list(struct ssh_conn *sc, enum ssh_options_e option, const char *value,
 		    const char *keyword, struct link_error *err)
 {
-	if (!value || ssh_options_set(sc->session, option, value) == 0)
+	if (!value)
+		return 0;
+	if (log_enabled(LOG_SSH, LOG_LEVEL_VERBOSE))
+		tell_unknown(sc, option, value, keyword);
+	if (ssh_options_set(sc->session, option, value) == 0)
 		return 0;
 	conn_error(err, LINK_FAIL_NETWORK, "no algorithm of %s '%s' is supported by libssh", keyword,
 		   value);
@@ -145,7 +173,6 @@ static int set_options(struct ssh_conn *sc)
 	bool no = false;
 	uint64_t rekey_len = cfg->rekey_len;
 	uint32_t rekey_s = cfg->rekey_s;
-	int rsa_bits = (int)cfg->rsa_min_bits;
 	int rc = 0;
 
 	/* First of all: nothing is read from files behind our back. */
@@ -160,8 +187,6 @@ static int set_options(struct ssh_conn *sc)
 		rc |= ssh_options_set(sc->session, SSH_OPTIONS_REKEY_DATA, &rekey_len);
 	if (rekey_s)
 		rc |= ssh_options_set(sc->session, SSH_OPTIONS_REKEY_TIME, &rekey_s);
-	if (rsa_bits)
-		rc |= ssh_options_set(sc->session, SSH_OPTIONS_RSA_MIN_SIZE, &rsa_bits);
 	return rc ? -EINVAL : 0;
 }
 
@@ -265,6 +290,73 @@ static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
 	return -EPROTO;
 }
 
+/* The length of a number in a key, without leading zeros. Return: the rest behind it, or NULL. */
+static const uint8_t *skip_number(const uint8_t *at, const uint8_t *end, unsigned *bits)
+{
+	size_t len;
+
+	if (end - at < 4)
+		return NULL;
+	len = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+	at += 4;
+	if ((size_t)(end - at) < len)
+		return NULL;
+	end = at + len;
+	while (at < end && *at == 0)
+		at++;
+	*bits = at < end ? (unsigned)(end - at) * 8 - (unsigned)__builtin_clz(*at) + 24 : 0;
+	return end;
+}
+
+/* Return: the bits of the server's RSA key, 0 when it is another kind. */
+static unsigned server_rsa_bits(struct ssh_conn *sc)
+{
+	ssh_key key = NULL;
+	char *text = NULL;
+	uint8_t *blob = NULL;
+	const uint8_t *at, *end;
+	unsigned bits = 0;
+	ssize_t len = -1;
+
+	if (ssh_get_server_publickey(sc->session, &key) != SSH_OK)
+		return 0;
+	if (ssh_key_type(key) == SSH_KEYTYPE_RSA &&
+	    ssh_pki_export_pubkey_base64(key, &text) == SSH_OK)
+		blob = malloc(strlen(text));
+	if (blob)
+		len = known_hosts_base64_decode(text, strlen(text), blob);
+	if (len > 0) {
+		/* the name of the type, the exponent, the modulus */
+		at = blob;
+		end = blob + len;
+		for (int i = 0; at && i < 3; i++)
+			at = skip_number(at, end, &bits);
+	}
+	free(blob);
+	ssh_string_free_char(text);
+	ssh_key_free(key);
+	return bits;
+}
+
+/* libssh would say that the signature is wrong, so the length is looked at here, and told to it
+ * afterwards, for the keys of the login. */
+static int check_rsa_size(struct ssh_conn *sc, struct link_error *err)
+{
+	int min_bits = (int)sc->cfg.rsa_min_bits;
+	unsigned bits;
+
+	if (!min_bits)
+		return 0;
+	bits = server_rsa_bits(sc);
+	if (bits && bits < (unsigned)min_bits) {
+		conn_error(err, LINK_FAIL_HOSTKEY,
+			   "the RSA host key of '%s' has %u bits, RequiredRSASize asks for %d",
+			   sc->cfg.host, bits, min_bits);
+		return -EACCES;
+	}
+	return ssh_options_set(sc->session, SSH_OPTIONS_RSA_MIN_SIZE, &min_bits) ? -EINVAL : 0;
+}
+
 int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 {
 	int64_t banner_deadline_ms =
@@ -284,5 +376,5 @@ int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 		return handshake_failed(sc, err);
 	/* libssh has set the socket to blocking, but a send must never hold up what comes in. */
 	fcntl(sc->session_fd, F_SETFL, fcntl(sc->session_fd, F_GETFL) | O_NONBLOCK);
-	return 0;
+	return check_rsa_size(sc, err);
 }

@@ -72,8 +72,12 @@ class Forwarder(Listener):
     def __init__(self, target_port, host="127.0.0.1"):
         self.target_port = target_port
         self.ends = []
-        self.hung = False  # take nothing from the server any more
+        self.hung = set()  # connections through which nothing goes any more
         super().__init__(host)
+
+    def hang(self):
+        """The present connections; later ones work."""
+        self.hung.update(self._open)
 
     def serve(self, connection):
         with socket.create_connection(("127.0.0.1", self.target_port)) as server:
@@ -83,7 +87,7 @@ class Forwarder(Listener):
         def down():
             try:
                 while piece := server.recv(1 << 16):
-                    if not self.hung:
+                    if client not in self.hung:
                         client.sendall(piece)
                 client.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -92,7 +96,7 @@ class Forwarder(Listener):
         thread.start()
         try:
             while piece := client.recv(1 << 16):
-                if not self.hung:
+                if client not in self.hung:
                     server.sendall(piece)
             self.ends.append("end")
         except ConnectionResetError:

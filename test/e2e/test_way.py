@@ -20,6 +20,9 @@ from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
 
+# For what does not depend on who mounts.
+anybody = pytest.mark.parametrize("who", ["user" if os.geteuid() == 0 else "myself"], indirect=True, scope="session")
+
 USAGE, NETWORK, HOST_KEY, LOGIN, REMOTE, PROXY, MOUNT_POINT = range(1, 8)
 
 
@@ -43,6 +46,7 @@ class Way:
         known.write_text("".join(f"way {Path(f'{key}.pub').read_text()}" for key in self.sshd.host_keys))
         known.chmod(0o644)
         changes = {"UserKnownHostsFile": known, "HostKeyAlias": "way", **changes}
+        changes = {key: value.replace(",", "\\,") if isinstance(value, str) else value for key, value in changes.items()}
         args = [*login_args(self.sshd, self.who, **changes), *extra]
         if port:
             args[args.index("-p") + 1] = port
@@ -124,6 +128,7 @@ def test_local_address_and_port(way, sshd):
 # --- time limits: what is said, not how long it took
 
 
+@anybody
 def test_port_that_never_accepts(way):
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -138,17 +143,20 @@ def test_port_that_never_accepts(way):
             s.close()
 
 
+@anybody
 def test_server_that_says_nothing(way):
     with running(Listener()) as silent:
         way.fails(NETWORK, "no SSH banner", "-o", "banner_timeout=1", port=silent.port)
         way.fails(NETWORK, ["no SSH banner", "within 1 s"], ConnectTimeout=1, port=silent.port)
 
 
+@anybody
 def test_server_that_stalls_in_the_key_exchange(way):
     with running(Sayer(b"some text first\r\nSSH-2.0-Stalls\r\n")) as stalls:
         way.fails(NETWORK, ["key exchange", "within 1 s"], "-o", "login_timeout=1", port=stalls.port)
 
 
+@anybody
 def test_version_1_is_refused(way):
     with running(Sayer(b"SSH-1.5-Old\r\n")) as old:
         way.fails(NETWORK, "version", port=old.port)
@@ -161,6 +169,7 @@ def by(proxy, scheme, user=None):
     return ["-o", f"proxy={scheme}://{user + '@' if user else ''}127.0.0.1:{proxy.port}"]
 
 
+@anybody
 @pytest.mark.parametrize("scheme, protocol, host", [
     ("socks4", "socks4", "127.0.0.1"), ("socks4a", "socks4a", "localhost"), ("socks5", "socks5", "localhost"),
     ("http", "http", "localhost")])
@@ -193,6 +202,7 @@ def test_proxy_with_a_password(who, way, area, scheme):
     way.fails(USAGE, "does not belong", "-o", f"proxy={scheme}://me:pr0xy-s3cret@127.0.0.1")
 
 
+@anybody
 def test_proxy_that_refuses(way):
     with running(Proxy(refuse=True)) as proxy:
         way.fails(PROXY, "rejected", *by(proxy, "socks4"))
@@ -216,6 +226,7 @@ def test_proxy_of_the_environment(way, sshd):
         assert proxy.asked == [("socks5", "127.0.0.1", sshd.port)]
 
 
+@anybody
 def test_reconnect_through_a_proxy(who, way, area):
     password = area / "password"
     password.write_text("again")
@@ -226,3 +237,334 @@ def test_reconnect_through_a_proxy(who, way, area):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
         assert who.call((mount.dir / "group").read_bytes) == Path("/etc/group").read_bytes()
+
+
+# --- jump hosts
+
+
+@pytest.fixture(scope="module")
+def hop(top, people):
+    """A second server: the way to the first one. Jump hosts are set up by the configuration file, as with ssh."""
+    server = Sshd(top / "hop", users=people.values())
+    yield server
+    server.stop()
+
+
+def jump_args(who, sshd, hop, area, first_port=None, policy="yes", known=None, extra=""):
+    """hop1 and hop2 are both `hop`; hop1's socket is the one that leaves the machine."""
+    known = known or hop.dir / "known_by_alias"
+    if not known.exists():
+        known.write_text("".join(f"hop {Path(f'{key}.pub').read_text()}" for key in hop.host_keys) +
+                         "".join(f"far {Path(f'{key}.pub').read_text()}" for key in sshd.host_keys))
+    config = area / "config"
+    config.write_text(
+        f"Host hop1\n  Port {first_port or hop.port}\nHost hop2\n  Port {hop.port}\nHost hop*\n  HostKeyAlias hop\n"
+        f"  IdentityFile {hop.identity_for(who)}\nHost far\n  HostKeyAlias far\n  Port {sshd.port}\n"
+        f"  IdentityFile {sshd.identity_for(who)}\nHost *\n  HostName 127.0.0.1\n  User {who.name}\n"
+        f"  UserKnownHostsFile {known}\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking {policy}\n{extra}")
+    return ["-F", config]
+
+
+def test_jump_hosts(who, sshd, hop, area, mounter):
+    (area / "data").write_bytes(os.urandom(3_000_000))
+    before = hop.log_text().count("Accepted publickey")
+    mount = mounter(who, f"far:{area}", [*jump_args(who, sshd, hop, area), "-J", "hop1,hop2"])
+    who.run(["cp", "data", "copy"], cwd=mount.dir)
+    assert (area / "copy").read_bytes() == (area / "data").read_bytes()
+    assert hop.log_text().count("Accepted publickey") == before + 2
+    assert not descendants(mount.pid), "no process helps"
+    mount.umount()
+
+
+def test_unknown_key_of_a_jump_host_names_it(who, sshd, hop, area):
+    (area / "empty").touch()
+    args = jump_args(who, sshd, hop, area, known=area / "empty")
+    result = run_sftpfs(who, [*args, "-J", "hop1", "far:/etc", area])
+    assert result.code == HOST_KEY and b"jump host 'hop1'" in result.err and b"SHA256:" in result.err, result.err
+
+
+def test_jump_hosts_ask_one_after_the_other(who, sshd, hop, area):
+    """Two unknown keys, two questions, and both are kept."""
+    known = Path(who.home) / "new_hosts"
+    args = [*jump_args(who, sshd, hop, area, policy="ask", known=known), "-J", "hop1"]
+    known.unlink()
+    place = area / "mnt"
+    who.run(["mkdir", str(place)])
+    result = run_on_terminal(who, [*args, "far:/etc", place], [(b"'hop1", b"yes"), (b"'far", b"yes")])
+    try:
+        assert result.code == 0, result.err
+        assert {line.split()[0] for line in known.read_text().splitlines()} == {"hop", "far"}
+    finally:
+        who.run(["fusermount3", "-u", str(place)], check=False)
+    wait_until(lambda: not daemons_of(place), what="the daemon ends")
+
+
+@anybody
+def test_jump_host_that_cannot_be_passed(who, sshd, hop, area, top):
+    args = jump_args(who, sshd, hop, area, first_port=free_port())
+    result = run_sftpfs(who, [*args, "-J", "hop1", "far:/etc", area])
+    assert result.code == PROXY and b"jump host 'hop1'" in result.err and b"refused" in result.err, result.err
+    closed = free_port()
+    result = run_sftpfs(who, [*args, "-J", "hop2", "-p", closed, "far:/etc", area])
+    assert result.code == PROXY and b"jump host 'hop2'" in result.err and str(closed).encode() in result.err, result.err
+
+
+def test_lost_jump_host_is_gone_through_again(who, sshd, hop, area, mounter):
+    (area / "data").write_bytes(os.urandom(20_000_000))
+    mount = mounter(who, f"far:{area}", [*jump_args(who, sshd, hop, area), "-J", "hop1"])
+    for direction in (["cp", str(area / "data"), "copy"], ["sh", "-c", "cat data > /dev/null; cmp data copy"]):
+        copy = subprocess.Popen(["sh", "-c", 'cd "$0" && exec "$@"', str(mount.dir), *direction], **who.popen_args())
+        before = status_of(mount)
+        wait_until(lambda: status_of(mount)["read_bytes"] + status_of(mount)["written_bytes"] >
+                   before["read_bytes"] + before["written_bytes"] or copy.poll() is not None, what="bytes on their way")
+        for pid in hop.session_pids():
+            os.kill(pid, signal.SIGKILL)
+        assert copy.wait(60) == 0
+    assert (area / "copy").read_bytes() == (area / "data").read_bytes()
+    wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+
+
+@anybody
+def test_fence_resets_the_first_hop(who, sshd, hop, area, mounter):
+    """A way that is silent is given up: its socket ends with a reset, so nothing unsent arrives later."""
+    with running(Forwarder(hop.port)) as road:
+        args = jump_args(who, sshd, hop, area, first_port=road.port)
+        mount = mounter(who, "far:/etc", [*args, "-J", "hop1", "-o", "ServerAliveInterval=1,ServerAliveCountMax=1"])
+        road.hang()
+        wait_until(lambda: road.ends, what="the connection is given up")
+        assert road.ends[0] == "reset"
+        wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+        assert who.call((mount.dir / "passwd").read_bytes) == Path("/etc/passwd").read_bytes()
+        mount.umount()
+        wait_until(lambda: len(road.ends) == len(road.peers), what="the end of the last connection")
+        assert road.ends[-1] == "end", "an unmount says goodbye"
+
+
+@anybody
+def test_proxy_before_jump_hosts(who, sshd, hop, area, mounter):
+    with running(Proxy()) as proxy:
+        mounter(who, "far:/etc", [*jump_args(who, sshd, hop, area), "-J", "hop1,hop2", *by(proxy, "socks5")])
+        assert proxy.asked == [("socks5", "127.0.0.1", hop.port)]
+
+
+# --- several connections
+
+
+@anybody
+def test_more_connections_carry_a_large_file(who, sshd, area, mounter):
+    data = area / "data"
+    data.write_bytes(os.urandom(30_000_000))
+    with running(Relay(sshd.port, delay=20)) as relay:
+        args = login_args(sshd, who, HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        mount = mounter(who, sshd.target(who, area), [*args, "-o", "max_conns=3"])
+        assert relay.stats()["connections"] == 1, "only when they are of use"
+        who.run(["cp", str(data), "one"], cwd=mount.dir)  # they are opened meanwhile
+        wait_until(lambda: status_of(mount)["lanes"] >= 6, what="further lanes")
+        who.run(["cp", str(data), "two"], cwd=mount.dir)
+        stats = relay.stats()
+        assert stats["connections"] == 3
+        assert all(c["up_bytes"] > 2_000_000 for c in stats["per_connection"]), stats
+        # one of them is lost: nothing of what it carried is
+        relay.command("cut-after-bytes up 5000000 one")
+        who.run(["cp", str(data), "three"], cwd=mount.dir)
+        for name in ("one", "two", "three"):
+            assert (area / name).read_bytes() == data.read_bytes()
+        wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+        mount.umount()
+
+
+def test_further_connections_never_ask(who, sshd, area, mounter, people):
+    """A password typed once, on standard input, serves them all."""
+    if "user" not in people:
+        pytest.skip("the password of the account is known only when root made it")
+    login, place = people["user"], area / "mnt"
+    who.run(["mkdir", str(place)])
+    os.chmod(area, 0o777)
+    with running(Relay(sshd.port, delay=10)) as relay:
+        args = login_args(sshd, who, IdentityFile=None, PubkeyAuthentication="no", PreferredAuthentications="password",
+                          HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        result = run_sftpfs(who, [*args, "-o", "password_stdin,max_conns=2", sshd.target(login, area), place],
+                            input=login.password.encode() + b"\n")
+        try:
+            assert result.code == 0, result.err
+            who.run(["sh", "-c", "head -c 12000000 /dev/zero > big && sync big"], cwd=place)
+            assert relay.stats()["connections"] == 2
+        finally:
+            who.run(["fusermount3", "-u", str(place)], check=False)
+        wait_until(lambda: not daemons_of(place), what="the daemon ends")
+
+
+@anybody
+def test_further_connections_that_are_refused_are_done_without(who, sshd, area, mounter):
+    with running(Relay(sshd.port, delay=10)) as relay:
+        args = login_args(sshd, who, HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
+        args[args.index("-p") + 1] = relay.port
+        mount = mounter(who, sshd.target(who, area), [*args, "-o", "max_conns=4"])
+        relay.command("refuse on")
+        who.run(["sh", "-c", "head -c 30000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+        assert status_of(mount)["reconnects"] == 0
+        mount.umount()
+
+
+# --- ssh_command
+
+
+def ssh_command(who, sshd, *more):
+    return ["-F", "/dev/null", "-p", sshd.port, "-o",
+            f"ssh_command=ssh,IdentityFile={sshd.identity_for(who)},UserKnownHostsFile={sshd.known_hosts()},BatchMode=yes",
+            *more]
+
+
+def socket_dirs(who):
+    return {d for d in os.listdir("/tmp") if os.path.exists(f"/tmp/{d}/m") and os.stat(f"/tmp/{d}").st_uid == who.uid}
+
+
+def ssh_pids(mount):
+    return [pid for pid in descendants(mount.pid) if command_of(pid) == "ssh"]
+
+
+def test_ssh_processes_share_one_login(who, sshd, area, mounter):
+    before, dirs_before = sshd.log_text().count("Accepted publickey"), socket_dirs(who)
+    mount = mounter(who, sshd.target(who, area), ssh_command(who, sshd))
+    who.run(["sh", "-c", "head -c 9000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+    wait_until(lambda: len(ssh_pids(mount)) > 1, what="further processes")
+    assert sshd.log_text().count("Accepted publickey") == before + 1
+    # the loss of one is the loss of all; none is left behind
+    lost = ssh_pids(mount)
+    os.kill(lost[-1], signal.SIGKILL)
+    wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+    assert not set(lost) & set(ssh_pids(mount))
+    assert who.call((mount.dir / "copy").read_bytes) == (area / "big").read_bytes()
+    assert len(socket_dirs(who) - dirs_before) == 1
+    mount.umount()
+    assert socket_dirs(who) <= dirs_before
+
+
+def test_ssh_command_with_one_session(who, top, people, area, mounter):
+    with running(Sshd(top / f"single-{who.name}", {"MaxSessions": "1"}, people.values())) as sshd:
+        mount = mounter(who, sshd.target(who, area), ssh_command(who, sshd))
+        who.run(["sh", "-c", "head -c 9000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
+        mount.umount()
+
+
+def test_words_of_ssh_are_shown(who, sshd, area):
+    def fails(code, words, args):
+        result = run_sftpfs(who, [*args, sshd.target(who, "/etc"), area])
+        assert result.code == code and words in result.err.lower(), result
+    fails(LOGIN, b"permission denied (", ssh_command(who, sshd, "-o", "PubkeyAuthentication=no"))
+    args = ssh_command(who, sshd)
+    fails(NETWORK, b"refused", [free_port() if a == sshd.port else a for a in args])
+    fails(HOST_KEY, b"host key verification failed",
+          [str(a).replace(str(sshd.known_hosts()), "/dev/null") for a in args])
+    fails(REMOTE, b"subsystem", [*args, "-o", "sftp_server=nosuch"])
+
+
+# --- algorithms
+
+
+@pytest.fixture(scope="module")
+def strict(top, people):
+    """A server with one algorithm of each kind, which writes down every key exchange."""
+    server = Sshd(top / "strict", {"Ciphers": "aes128-ctr", "MACs": "hmac-sha2-256", "KexAlgorithms": "curve25519-sha256",
+                                   "LogLevel": "DEBUG1", "Compression": "no"}, people.values())
+    yield server
+    server.stop()
+
+
+@anybody
+@pytest.mark.parametrize("changes, expected", [
+    ({"Ciphers": "aes256-ctr,aes128-ctr", "MACs": "hmac-sha2-512"}, {"cipher": "aes256-ctr", "mac": "hmac-sha2-512"}),
+    ({"Ciphers": "^aes192-ctr"}, {"cipher": "aes192-ctr"}),
+    ({"Ciphers": "-chacha20*,aes*-gcm*"}, {"cipher": "aes128-ctr"}),
+    ({"KexAlgorithms": "+diffie-hellman-group14-sha1"}, {"kex": "curve25519-sha256"}),
+    ({"KexAlgorithms": "ecdh-sha2-nistp384"}, {"kex": "ecdh-sha2-nistp384"}),
+], ids=lambda v: " ".join(v.values()))
+def test_algorithms_are_those_asked_for(way, changes, expected):
+    status = status_of(way.mount(**changes))
+    assert expected.items() <= status.items(), status
+
+
+@anybody
+def test_no_algorithm_in_common_names_both_lists(who, strict, area, mounter):
+    way = Way(who, strict, area, mounter)
+    for changes, ours, theirs in (
+            ({"Ciphers": "aes256-gcm@openssh.com"}, "aes256-gcm@openssh.com", "aes128-ctr"),
+            ({"MACs": "hmac-sha2-512", "Ciphers": "aes128-ctr"}, "hmac-sha2-512", "hmac-sha2-256"),
+            ({"KexAlgorithms": "ecdh-sha2-nistp256"}, "ecdh-sha2-nistp256", "curve25519-sha256"),
+            ({"HostKeyAlgorithms": "ecdsa-sha2-nistp256"}, "ecdsa-sha2-nistp256", "ssh-ed25519")):
+        way.fails(NETWORK, ["no algorithm in common", f"[{ours}", theirs], **changes)
+    way.fails(NETWORK, ["libssh", "umac-64@openssh.com"], MACs="umac-64@openssh.com")
+
+
+@anybody
+def test_short_rsa_keys_are_refused(way):
+    way.fails(HOST_KEY, ["RSA", "2048", "3072"], HostKeyAlgorithms="rsa-sha2-512", RequiredRSASize=3072)
+    way.mount(HostKeyAlgorithms="rsa-sha2-512", RequiredRSASize=2048)
+
+
+@anybody
+def test_compression(who, way, sshd, area):
+    (area / "zeros").write_bytes(bytes(10_000_000))
+    for args, at_most in ((["-C"], 1_000_000), ([], 12_000_000)):
+        with running(Relay(sshd.port)) as relay:
+            mount = way.mount(*args, directory=area, port=relay.port)
+            who.run(["cmp", str(area / "zeros"), "zeros"], cwd=mount.dir)
+            who.run(["cp", str(area / "zeros"), "copy"], cwd=mount.dir)
+            stats = relay.stats()
+            assert stats["up_bytes"] < at_most and stats["down_bytes"] < at_most, stats
+            if not args:
+                assert stats["up_bytes"] > 10_000_000 and stats["down_bytes"] > 10_000_000, stats
+            mount.umount()
+
+
+@anybody
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_traffic_goes_on_across_key_exchanges(who, top, people, area, mounter, side):
+    """Both directions at once, each several lanes."""
+    data = area / "data"
+    data.write_bytes(os.urandom(24_000_000))
+    directives = {"LogLevel": "DEBUG1", **({"RekeyLimit": "1M"} if side == "server" else {})}
+    with running(Sshd(top / f"rekey-{side}-{who.name}", directives, people.values())) as sshd:
+        mount = Way(who, sshd, area, mounter).mount(directory=area, **({"RekeyLimit": "1M"} if side == "client" else {}))
+        before = sshd.log_text().count("SSH2_MSG_NEWKEYS received")
+        who.run(["sh", "-c", "cat data > copy & cmp data $0 & wait; cmp copy $0", str(data)], cwd=mount.dir)
+        assert sshd.log_text().count("SSH2_MSG_NEWKEYS received") - before >= 20
+        assert status_of(mount)["reconnects"] == 0
+        assert (area / "copy").read_bytes() == data.read_bytes()
+
+
+# --- what is left behind
+
+
+def test_nothing_of_the_users_is_written_but_known_hosts(who, sshd, area):
+    """In ~/.ssh, by us or any program that we start: nothing, and known_hosts when a new key is to be kept."""
+    if who.uid == 0 or os.geteuid() != 0:
+        return  # root's own files are not for tests; only root can trace fusermount3
+    ssh_dir = Path(os.path.expanduser(f"~{who.name}/.ssh"))
+    trace, place = area / "trace", area / "mnt"
+
+    def written(*args, **changes):
+        who.run(["mkdir", "-p", str(place)])
+        argv = [os.environ["SFTPFS"], *map(str, login_args(sshd, who, **changes)), *map(str, args),
+                sshd.target(who, "/etc"), str(place)]
+        process = subprocess.Popen(["strace", "-u", who.name, "-f", "-qq", "-o", str(trace), "-e", "trace=%file", *argv,
+                                    "-f"], env=who.env())
+        wait_until(lambda: is_mounted(place) or process.poll() is not None, what="mount")
+        who.run(["cat", str(place / "passwd")])
+        who.run(["fusermount3", "-u", str(place)])
+        assert process.wait(60) == 0
+        calls = trace.read_text(errors="replace")
+        assert "openat(" in calls and str(ssh_dir) in calls, "the trace shows what was read"
+        return {line for line in calls.splitlines() if str(ssh_dir) in line and re.search(
+            r"O_WRONLY|O_RDWR|O_CREAT|(mkdir|rename|unlink|link|chmod|chown|symlink|mknod|truncate)\w*\(", line)}
+    known = sshd.known_hosts()
+    subprocess.run(["rm", "-rf", str(ssh_dir)], check=True)
+    assert not written(UserKnownHostsFile=None, GlobalKnownHostsFile=known)
+    assert not ssh_dir.exists()
+    kept = written(UserKnownHostsFile=None, StrictHostKeyChecking="accept-new")
+    assert kept and all(re.search(r'/\.ssh(/known_hosts)?"', line) for line in kept), kept
+    assert os.listdir(ssh_dir) == ["known_hosts"]
+    assert not written(UserKnownHostsFile=None)
+    subprocess.run(["rm", "-rf", str(ssh_dir)], check=True)
