@@ -20,6 +20,8 @@ struct entry {
 	struct be_attr attr;
 	bool attr_known;
 	bool removed;
+	char *target;	      /* of a symbolic link; NULL: not known */
+	struct link_ask *ask; /* on its way, or NULL */
 	size_t name_len;
 	char name[];
 };
@@ -47,6 +49,8 @@ struct listing {
 	uint64_t inside_count; /* the same */
 	struct node *node; /* referenced while it is being filled */
 	struct list waiters; /* struct op.wait */
+	unsigned ask_count;  /* targets of links that were asked for */
+	struct list link_waiters; /* struct op.wait: readlinks of them */
 };
 
 /*
@@ -69,6 +73,16 @@ void listing_remove(struct vfs *v, struct node *parent, const char *name);
  * this mount does not make. Others may know better, by another way than this mount.
  */
 void listing_empty(struct vfs *v, struct node *n, pid_t program);
+
+/*
+ * The target of a link that a fresh listing has shown: asked for when the listing came.
+ * Return: the target, valid until the listing changes; NULL: unknown, or on its way: then *waits and
+ * `op` is run again by link_continue() when it has come.
+ */
+const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *waits);
+
+/* lookup.c: a readlink that has waited. */
+void link_continue(struct op *op);
 
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);

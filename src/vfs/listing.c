@@ -12,6 +12,15 @@
 #include "vfs/errno.h"
 #include "vfs/walk.h"
 
+/* Links of one listing whose targets are asked for ahead. */
+#define LINK_ASK_COUNT_MAX 1000
+
+/* A READLINK that nobody has asked for yet. */
+struct link_ask {
+	struct listing *listing; /* referenced */
+	char name[];
+};
+
 /* Tombstones and additions that a cached listing may collect before it is not worth keeping. */
 #define CHURN_COUNT_MAX 1000
 
@@ -50,12 +59,27 @@ static struct listing *listing_create(struct vfs *v)
 	l->v = v;
 	l->ref_count = 1;
 	list_init(&l->waiters);
+	list_init(&l->link_waiters);
 	return l;
 }
 
 static size_t entry_size(const struct entry *e)
 {
-	return sizeof(*e) + e->name_len + 1 + sizeof(struct entry *);
+	return sizeof(*e) + e->name_len + 1 + sizeof(struct entry *) +
+	       (e->target ? strlen(e->target) + 1 : 0);
+}
+
+/* Takes `target` over; NULL: it is not known. */
+static void entry_set_target(struct listing *l, struct entry *e, char *target)
+{
+	size_t old_size = entry_size(e);
+
+	free(e->target);
+	e->target = target;
+	e->ask = NULL;
+	l->charged_len += entry_size(e) - old_size;
+	budget_charge(l->v->budget, entry_size(e));
+	budget_release(l->v->budget, old_size);
 }
 
 void listing_forget_first(struct listing *l, size_t count)
@@ -68,6 +92,7 @@ void listing_forget_first(struct listing *l, size_t count)
 		hash_del(&l->names, &e->by_name);
 		l->charged_len -= entry_size(e);
 		budget_release(l->v->budget, entry_size(e));
+		free(e->target);
 		free(e);
 	}
 	memmove(l->entries, l->entries + count, (l->count - count) * sizeof(*l->entries));
@@ -194,6 +219,7 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 		return;
 	}
 	e->removed = false;
+	entry_set_target(l, e, NULL);
 	e->attr_known = a != NULL;
 	if (a)
 		e->attr = *a;
@@ -248,6 +274,74 @@ static void give_up(struct listing *l)
 	listing_unref(l);
 }
 
+static void link_told(void *arg, const struct be_status *st, const char *target, size_t len)
+{
+	struct link_ask *ask = arg;
+	struct listing *l = ask->listing;
+	struct entry *e = entry_find(l, ask->name);
+	struct list waiters;
+
+	if (e && e->ask == ask)
+		entry_set_target(l, e, st->code == BE_OK ? strndup(target, len) : NULL);
+	list_init(&waiters);
+	list_splice(&waiters, &l->link_waiters);
+	while (!list_empty(&waiters)) {
+		struct op *op = list_entry(waiters.next, struct op, wait);
+
+		list_del(&op->wait);
+		link_continue(op);
+	}
+	free(ask);
+	listing_unref(l);
+}
+
+/* What lists attributes often shows where links lead: their targets travel behind the listing. */
+static void ask_links(struct listing *l, const struct be_entry *entries, size_t count)
+{
+	struct vfs *v = l->v;
+	char *path;
+	int err;
+
+	if (v->cfg.follow_symlinks || !v->cfg.dir_cache)
+		return;
+	for (size_t i = 0; i < count && l->ask_count < LINK_ASK_COUNT_MAX; i++) {
+		struct entry *e = attr_is_link(&entries[i].attr) ?
+				      entry_find(l, entries[i].name) : NULL;
+		struct link_ask *ask = e ? malloc(sizeof(*ask) + e->name_len + 1) : NULL;
+
+		if (!ask)
+			continue;
+		ask->listing = l;
+		memcpy(ask->name, e->name, e->name_len + 1);
+		path = node_path(v, l->node, e->name, &err);
+		if (!path || v->ops->readlink(v->be, path, link_told, ask) != 0) {
+			free(ask);
+		} else {
+			e->ask = ask;
+			l->ref_count++;
+			l->ask_count++;
+		}
+		free(path);
+	}
+}
+
+const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *waits)
+{
+	struct name *d = list_empty(&n->names) ?
+			     NULL : list_entry(n->names.next, struct name, in_node);
+	struct listing *l = d ? fresh(v, d->parent) : NULL;
+	struct entry *e = l ? entry_find(l, d->bytes) : NULL;
+
+	*waits = false;
+	if (!e || e->removed || !attr_same_file(&e->attr, &n->attr))
+		return NULL;
+	if (e->ask) {
+		list_push_back(&l->link_waiters, &op->wait);
+		*waits = true;
+	}
+	return e->target;
+}
+
 static void filled(void *arg, const struct be_entry *entries, size_t count)
 {
 	struct listing *l = arg;
@@ -261,6 +355,7 @@ static void filled(void *arg, const struct be_entry *entries, size_t count)
 	for (size_t i = 0; i < count; i++)
 		if (!listing_append(l, entries[i].name, entries[i].name_len, &entries[i].attr))
 			l->err = -ENOMEM;
+	ask_links(l, entries, count);
 	if (l->count > LISTING_COUNT_MAX && !l->paused && l->list) {
 		l->paused = true;
 		l->v->ops->list_pause(l->v->be, l->list, true);

@@ -271,6 +271,18 @@ static void got_target(void *arg, const struct be_status *st, const char *target
 		answer_target(op, n->target);
 }
 
+void link_continue(struct op *op)
+{
+	struct vfs *v = op->v;
+	bool waits;
+	const char *target = listing_target(v, op, op->node, &waits);
+
+	if (target)
+		answer_target(op, target);
+	else if (!waits)
+		op_failed_start(op, v->ops->readlink(v->be, op->path, got_target, op));
+}
+
 void vfs_readlink(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 {
 	struct op *op = op_create(v, req, OP_READLINK);
@@ -281,7 +293,7 @@ void vfs_readlink(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 	if (n->target && n->attr_expires_ms > v->clock->now_ms)
 		answer_target(op, n->target);
 	else
-		op_failed_start(op, v->ops->readlink(v->be, op->path, got_target, op));
+		link_continue(op);
 }
 
 /*

@@ -72,6 +72,20 @@ def test_known_names_cost_nothing(counted):
     assert counted.trips(lambda: [(d / f"none{i}").exists() for i in range(10)]).trips == 0
 
 
+def test_links_travel_with_the_listing(counted):
+    """Where the links of a listed directory lead costs one round trip for all of them, and then nothing."""
+    fill(counted.who, counted.srv / "d")
+    for i in range(20):
+        counted.who.call(os.symlink, f"f{i % 10}", counted.srv / f"d/l{i}")
+    targets = {f"l{i}": f"f{i % 10}" for i in range(20)}
+
+    def look():
+        assert {name: os.readlink(counted.dir / "d" / name) for name in targets} == targets
+
+    assert counted.trips(lambda: [os.listdir(counted.dir / "d"), look()]).trips <= 3
+    assert counted.trips(look).trips == 0
+
+
 @pytest.mark.parametrize("name, work, most", [
     ("chmod", lambda d: os.chmod(d / "f1", 0o600), 1),
     ("chown", lambda d: os.chown(d / "f1", os.getuid(), os.getgid()), 1),
