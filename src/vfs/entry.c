@@ -12,6 +12,7 @@
 #include "vfs/file.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
+#include "vfs/same.h"
 
 void entry_parent_changed(struct vfs *v, struct node *parent)
 {
@@ -179,8 +180,7 @@ static void finish(struct op *op, struct node *n, int64_t expires_ms)
 	node_unref(v, n);
 }
 
-/* The old file's handle has told its attributes: equal to the name's means the same file. */
-static void compared(void *arg, const struct be_status *st, const struct be_attr *a)
+static void compared(void *arg, bool same, const struct be_attr *a)
 {
 	struct op *op = arg;
 	struct vfs *v = op->v;
@@ -189,9 +189,8 @@ static void compared(void *arg, const struct be_status *st, const struct be_attr
 	int64_t expires_ms = attr_expiry(v, &op->got, op->since_ms);
 
 	if (n && n == op->known) {
-		bool same = st->code == BE_OK && a && attr_same_file(a, &op->got);
-
 		if (same) {
+			op->got = *a;
 			if (attr_update(v, n, a, n->change_count, op->since_ms))
 				entry_content_changed(n);
 		} else {
@@ -219,6 +218,6 @@ void op_enter(struct op *op, const struct be_attr *a)
 		return;
 	}
 	op->got = *a;
-	if (v->ops->fstat(v->be, file_of_node(op->known)->be, compared, op) < 0)
+	if (same_ask(v, op->known, NULL, op->path, a, compared, op) < 0)
 		op_fail(op, -EIO);
 }

@@ -16,6 +16,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/same.h"
 #include "vfs/made.h"
 
 #define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
@@ -116,7 +117,8 @@ static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
 	    n->attr.size == n->shown_size)
 		return false;
 	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
-	n->sent_back_ms = *again ? 0 : v->clock->now_ms;
+	if (!*again) /* two programs may take turns: nobody is sent back twice */
+		n->sent_back_ms = v->clock->now_ms;
 	return true;
 }
 
@@ -169,12 +171,13 @@ static void stale(struct op *op, struct be_file *be)
 	op_fail(op, -ESTALE);
 }
 
-static void compared(void *arg, const struct be_status *st, const struct be_attr *a)
+static void compared(void *arg, bool same, const struct be_attr *a)
 {
 	struct opening *o = arg;
 	struct op *op = o->op;
 
-	if (st->code == BE_OK && a && attr_same_file(a, &o->attr)) {
+	if (same) {
+		o->attr = *a;
 		if (attr_update(op->v, op->node, a, op->node->change_count, op->since_ms))
 			op->node->pages.known = false;
 		answer_open(op, o->be, &o->attr);
@@ -191,11 +194,54 @@ static void compare(struct op *op, struct be_file *be, const struct be_attr *a)
 
 	if (o)
 		*o = (struct opening){op, be, *a};
-	if (!o || v->ops->fstat(v->be, file_of_node(op->node)->be, compared, o) < 0) {
+	if (!o || same_ask(v, op->node, be, NULL, a, compared, o) < 0) {
 		free(o);
 		v->ops->close(v->be, be);
 		op_fail(op, -EIO);
 	}
+}
+
+static void opened(void *arg, const struct be_status *st, struct be_file *be,
+		   const struct be_attr *a);
+
+static void told_again(void *arg, const struct be_status *st, const struct be_attr *a)
+{
+	const struct be_status ok = {.code = BE_OK, .text = ""};
+	struct opening *o = arg;
+
+	opened(o->op, &ok, o->be, st->code == BE_OK ? a : NULL);
+	free(o);
+}
+
+/* All that was written is acknowledged, and the question what the file is now is on its way. */
+static bool is_settling(const struct node *n)
+{
+	if (!n->dirty || !n->settling_count || n->unacked_count)
+		return false;
+	list_for_each(e, &n->files)
+		if (list_entry(e, const struct file, in_node)->gather)
+			return false;
+	return true;
+}
+
+/*
+ * Something was learned of the file while it was opened, or is about to be, so nobody knows which is
+ * newer. Close to open wants the newest: the handle is asked. Return: false when it cannot be.
+ */
+static bool ask_again(struct op *op, struct be_file *be)
+{
+	struct vfs *v = op->v;
+	struct opening *o = malloc(sizeof(*o));
+
+	if (!o)
+		return false;
+	*o = (struct opening){.op = op, .be = be};
+	op->change_count = op->node->change_count;
+	op->since_ms = v->clock->now_ms;
+	if (v->ops->fstat(v->be, be, told_again, o) == 0)
+		return true;
+	free(o);
+	return false;
 }
 
 static void opened(void *arg, const struct be_status *st, struct be_file *be,
@@ -223,6 +269,10 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		else
 			attr_expire(n);
 		n->shown_size = 0;
+	} else if (a && n->attr.valid &&
+		   (n->dirty ? is_settling(n) : n->change_count != op->change_count) &&
+		   ask_again(op, be)) {
+		return;
 	} else if (a && n->attr.valid && n->change_count == op->change_count) {
 		if ((n->attr.mode & S_IFMT) != (a->mode & S_IFMT)) {
 			stale(op, be);

@@ -32,7 +32,8 @@ def test_what_is_closed_here_is_read_there(who, two):
         for turn in range(30):
             data = b"%d " % turn * (turn * 37 % 1000 + 1)
             write(two[turn % 2] / "f", data)
-            assert contents(two[1 - turn % 2] / "f") == data
+            seen = contents(two[1 - turn % 2] / "f")
+            assert seen == data, (turn, len(seen), len(data), seen[:20], data[:20])
 
     who.call(to_and_fro)
 

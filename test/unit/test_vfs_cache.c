@@ -282,6 +282,37 @@ START_TEST(file_changed_in_place_keeps_its_node)
 }
 END_TEST
 
+START_TEST(file_that_grows_meanwhile_is_not_replaced)
+{
+	// both sides are asked at once until they agree, or rest and do not
+	struct be_attr old = fake_reg(5, 1000), seen = fake_reg(7, 2000), now = fake_reg(9, 2000);
+	struct kreq *k = kreq_create(), *l = kreq_create();
+	uint64_t id;
+
+	fake_setup(NULL);
+	id = fake_lookup("a", old);
+	fake_open(id, O_RDONLY, old);
+	fake_pass(60001);
+	vfs_lookup(vfs, &k->req, VFS_ROOT, "a");
+	fake_attr(fake_call("stat"), BE_OK, &seen);
+	fake_attr(fake_call("fstat"), BE_OK, &now);
+	ck_assert(!k->done);
+	fake_attr(fake_call("fstat"), BE_OK, &now);
+	fake_attr(fake_call("stat"), BE_OK, &now);
+	ck_assert_uint_eq(k->entry.nodeid, id);
+	ck_assert_int_eq(k->entry.st.st_size, 9);
+	fake_pass(60001);
+	vfs_lookup(vfs, &l->req, VFS_ROOT, "a");
+	fake_attr(fake_call("stat"), BE_OK, &seen);
+	fake_attr(fake_call("fstat"), BE_OK, &now);
+	fake_attr(fake_call("fstat"), BE_OK, &now);
+	fake_attr(fake_call("stat"), BE_OK, &seen);
+	ck_assert(l->done);
+	ck_assert_uint_ne(l->entry.nodeid, id);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(open_of_a_replaced_file_is_estale)
 {
 	// an open that meets another file than the one that is open answers ESTALE and lets it go
@@ -395,6 +426,6 @@ CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believe
 	   own_changes_update_the_listing, overtaken_listing_is_not_installed,
 	   rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
 	   replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
-	   open_of_a_replaced_file_is_estale, rename_gives_the_new_path_its_number,
+	   file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale, rename_gives_the_new_path_its_number,
 	   link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
 	   a_signal_is_answered_when_the_server_is_silent)
