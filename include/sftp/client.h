@@ -119,6 +119,7 @@ struct fxp_client_events {
 struct fxp_client {
 	struct link *link;
 	struct clock *clock;
+	struct budget *budget; /* for what arrives; NULL: none */
 	struct fxp_config cfg;
 	const struct fxp_client_events *events;
 	void *events_ctx;

@@ -59,6 +59,7 @@ struct link_packet {
 struct lane_spec {
 	enum lane_class lane_class;
 	const char *command;   /* to run on the server; NULL: its SFTP subsystem */
+	struct budget *budget; /* charged for packets that arrive, until freed; NULL: none */
 	size_t packet_len_max; /* a longer packet is a protocol error and ends the link; 0: a raw
 				* lane, bytes pass through as they come */
 };

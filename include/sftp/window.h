@@ -57,8 +57,8 @@ void fxp_window_init(struct fxp_window *w, size_t len);
 void fxp_window_reset(struct fxp_window *w);
 
 /*
- * There are `lanes` where there was one: look for the new limit. If it was the channel window that
- * limited the one, they carry so much more at once.
+ * There are `lanes` where there was one: look for the new limit. What the first flight has shown is
+ * tried at once; or, if it was the channel window that limited the one, so much more.
  */
 void fxp_window_grow(struct fxp_window *w, unsigned lanes);
 

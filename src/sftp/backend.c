@@ -131,6 +131,7 @@ struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_confi
 		free(fb);
 		return NULL;
 	}
+	fb->client.budget = budget;
 	if (fxp_recover_create(fb) != 0 ||
 	    fxp_session_create(fb, root, check_root, started, arg) != 0) {
 		backend_free(fb);

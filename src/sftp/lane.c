@@ -43,7 +43,9 @@ void fxp_lane_forget_all(struct fxp_client *c)
 static int lane_open(struct fxp_client *c, enum lane_class lane_class)
 {
 	struct fxp_lane *lane = calloc(1, sizeof(*lane));
-	struct lane_spec spec = {.lane_class = lane_class, .packet_len_max = FXP_PACKET_LEN_MAX};
+	struct lane_spec spec = {.lane_class = lane_class,
+	                         .budget = c->budget,
+	                         .packet_len_max = FXP_PACKET_LEN_MAX};
 	int err;
 
 	if (!lane)

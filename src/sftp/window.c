@@ -10,7 +10,7 @@
 #define PAYS_PERCENT    90u   /* of a window that comes back in each round trip: it is no queue */
 #define STEP_LEN_MAX    (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
 #define FLIGHT_LEN_MIN  (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
-#define FLIGHT_SPAN_MS  8  /* a flight that took less measures the clock */
+#define FLIGHT_SPAN_MS  5  /* a flight that took less measures the clock */
 #define SLOT_MS         500 /* a rate is believed for three to four slots: less is a stall, not the line */
 #define DRAIN_ROUNDS    3u /* one until the half window holds, two to measure */
 /*
@@ -67,8 +67,10 @@ void fxp_window_reset(struct fxp_window *w)
 void fxp_window_grow(struct fxp_window *w, unsigned lanes)
 {
 	w->full = false;
+	if (w->window_len < w->target_len)
+		w->window_len = w->target_len;
 	/* From what flowed, not from what was tried; the channel windows open before the replies come. */
-	if (w->rtt_min_ms >= 0 && w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
+	else if (w->rtt_min_ms >= 0 && w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
 		if (w->window_len > product_len(w, w->rate))
 			w->window_len = product_len(w, w->rate);
 		w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);

@@ -294,7 +294,7 @@ static void lane_begin(struct conn *c, struct conn_command *cmd)
 	l->state = LANE_OPENING;
 	l->exit_status = -1;
 	list_init(&l->out);
-	framer_init(&l->framer, NULL, cmd->packet_len_max);
+	framer_init(&l->framer, cmd->budget, cmd->packet_len_max);
 	lane_insert(c, l);
 	c->ops->lane_open(l);
 }

@@ -108,6 +108,7 @@ static int front_open_lane(struct link *l, uint32_t lane, const struct lane_spec
 	cmd->type = CONN_COMMAND_OPEN_LANE;
 	cmd->lane = lane;
 	cmd->lane_class = spec->lane_class;
+	cmd->budget = spec->budget;
 	cmd->packet_len_max = spec->packet_len_max;
 	if (spec->command) {
 		cmd->command = strdup(spec->command);

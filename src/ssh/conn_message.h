@@ -21,6 +21,7 @@ struct conn_command {
 	uint32_t lane;
 	enum lane_class lane_class; /* OPEN_LANE, as are the next two */
 	char *command;
+	struct budget *budget;
 	size_t packet_len_max;
 };
 
