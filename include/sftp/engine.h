@@ -45,6 +45,7 @@ struct be_file {
 	struct fxp_backend *fb;
 	unsigned refs;     /* the vfs's, and one for each operation */
 	unsigned io_count; /* operations that need the handle, CLOSE apart */
+	unsigned read_count; /* READs that were sent and not answered */
 	struct fxp_node *node;
 	be_where_fn *where;
 	void *owner;

@@ -39,6 +39,7 @@ enum be_code {
 	BE_UNSUPPORTED,
 	BE_LOST,   /* the connection is gone and the backend has given up */
 	BE_STALE,  /* the open file is no longer the one that was opened */
+	BE_CANCELLED, /* a read whose file was closed before it was sent */
 	BE_MALFORMED, /* the server broke the protocol */
 	BE_ERRNO,  /* `err` below is exact */
 };

@@ -14,7 +14,7 @@
 #define STREAM_READ_LEN_MIN 65536u             /* bytes: a READ of a reader in sequence */
 #define STREAM_FILE_LEN_MIN (4u * 1024 * 1024) /* bytes: a file worth a large first window */
 #define STREAM_WINDOW_LEN   (4u * 1024 * 1024) /* bytes: that window */
-#define UNSENT_LEN_MAX      (1024u * 1024) /* bytes that may wait in the link for a channel window */
+#define UNSENT_LEN_MAX      (512u * 1024) /* bytes that may wait in the link for a channel window */
 #define SHORT_LEN_MIN       1024u /* bytes: shorter replies say nothing about a server's cap */
 
 struct fxp_io {
@@ -47,6 +47,7 @@ static void io_free(struct fxp_io *io)
 	fxp_order_done(&io->order);
 	data_unref(io->block);
 	f->io_count--;
+	f->read_count -= !io->write && io->sent;
 	fxp_file_unref(f);
 	free(io);
 }
@@ -209,11 +210,21 @@ static bool take_ahead(struct fxp_io *io)
 	return !io->write && fxp_ahead_take(io->file, &io->ahead);
 }
 
+/* Read ahead for a file that is no longer open. */
+static bool cancelled(const struct fxp_io *io)
+{
+	return !io->write && io->file->closed;
+}
+
 static void io_go(struct fxp_io *io)
 {
 	struct fxp_status status;
 
 	list_del(&io->queue);
+	if (cancelled(io)) {
+		read_fail(io, BE_CANCELLED, 0);
+		return;
+	}
 	choose_lane(io);
 	if (take_ahead(io)) {
 		fxp_order_sent(&io->order);
@@ -224,6 +235,8 @@ static void io_go(struct fxp_io *io)
 		io->sent = true;
 		if (io->write)
 			io->file->node->wire_count++;
+		else
+			io->file->read_count++;
 		return;
 	}
 	fxp_status_set(&status, BE_ERRNO, ENOMEM, "");
@@ -251,23 +264,30 @@ static bool held(const struct fxp_backend *fb, const struct fxp_io *io)
 	return io->write && io->file->node->prover && !fb->client.failing;
 }
 
-/* The first that may go; NULL when all wait for the proof of a further handle. */
+/*
+ * The one that may go: of the file that has the fewest READs under way, so that a reader with much
+ * to fetch ahead is not in the way of others. NULL when all wait for the proof of a further handle.
+ */
 static struct fxp_io *next_io(struct fxp_backend *fb, struct list *queue)
 {
+	struct fxp_io *best = NULL;
+
 	list_for_each (e, queue) {
 		struct fxp_io *io = list_entry(e, struct fxp_io, queue);
 
-		if (!held(fb, io))
-			return io;
+		if (!held(fb, io) && (!best || io->file->read_count < best->file->read_count))
+			best = io;
+		if (best && best->file->read_count == 0)
+			break;
 	}
-	return NULL;
+	return best;
 }
 
 static void pump(struct fxp_backend *fb, struct list *queue)
 {
 	struct fxp_io *io;
 
-	while ((io = next_io(fb, queue)) && room(fb, io))
+	while ((io = next_io(fb, queue)) && (cancelled(io) || room(fb, io)))
 		io_go(io);
 }
 

@@ -103,8 +103,11 @@ static void begin_flight(struct fxp_window *w, int64_t now_ms)
 	w->flight_from_len = w->delivered_len;
 	w->flight_len = 0;
 	w->flying = true;
-	if (!w->full)
-		begin_round(w);
+	if (w->full)
+		return;
+	/* What is sent at once is no steady stream: only the window behind it shows whether it pays. */
+	begin_round(w);
+	w->round_end_len += w->window_len;
 }
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms)

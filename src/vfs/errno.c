@@ -89,6 +89,7 @@ int errno_first(const struct errno_query *q, const struct be_status *st)
 	case BE_STALE:
 		return -ESTALE;
 	case BE_LOST:
+	case BE_CANCELLED:
 	case BE_MALFORMED:
 	case BE_EOF:
 		return -EIO;

@@ -23,6 +23,9 @@
 /* The kernel's own read-ahead runs several requests at once and may swap or skip some. */
 #define STREAM_SLACK_LEN  (256 * 1024)
 
+/* What lies so far behind every reader is dropped. */
+#define BEHIND_LEN	  (4 * (uint64_t)STREAM_SLACK_LEN)
+
 /* A reader counts for the others' share as long as this after it last read ahead. */
 #define READER_LIFE_MS	  1000
 
@@ -91,7 +94,9 @@ static void chunk_read(void *arg, const struct be_status *st, struct data *block
 	struct list readers;
 
 	c->in_flight = false;
-	if (st->code == BE_OK) {
+	if (st->code == BE_CANCELLED) {
+		c->dead = true;
+	} else if (st->code == BE_OK) {
 		c->block = block;
 		c->block_off = off;
 		c->got_len = len;
@@ -224,6 +229,23 @@ static struct stream *stream_at(struct file *f, uint64_t off, bool *continues)
 }
 
 /* What nobody has taken behind the reader will hardly be asked for: the kernel has its own cache. */
+/* A reader of the file, through whichever descriptor, still comes to it. */
+static bool is_ahead(const struct node *n, const struct chunk *c)
+{
+	list_for_each(e, &n->files) {
+		const struct file *f = list_entry(e, const struct file, in_node);
+
+		for (size_t i = 0; i < FILE_STREAM_COUNT; i++) {
+			const struct stream *s = &f->streams[i];
+
+			if (s->window_len && c->off + c->len + BEHIND_LEN > s->next_off &&
+			    c->off <= s->next_off + s->window_len)
+				return true;
+		}
+	}
+	return false;
+}
+
 static void drop_behind(struct node *n, uint64_t off)
 {
 	list_for_each_safe(e, tmp, &n->chunks) {
@@ -231,7 +253,7 @@ static void drop_behind(struct node *n, uint64_t off)
 
 		if (c->off + c->len > off)
 			return;
-		if (!c->in_flight)
+		if (!c->in_flight && !is_ahead(n, c))
 			chunk_free(c);
 	}
 }
@@ -280,8 +302,8 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	most = most < room ? most : room;
 	if (s->window_len > most)
 		s->window_len = most;
-	if (s->next_off > 4 * (uint64_t)STREAM_SLACK_LEN)
-		drop_behind(n, s->next_off - 4 * (uint64_t)STREAM_SLACK_LEN);
+	if (s->next_off > BEHIND_LEN)
+		drop_behind(n, s->next_off - BEHIND_LEN);
 	if (__builtin_add_overflow(s->next_off, s->window_len, &to) || to > size)
 		to = size;
 	/* Whole units only, but for the end of the file: no crumbs at the head of the window. */

@@ -26,17 +26,27 @@ struct sent {
 	struct file *file;
 	size_t len;
 	uint32_t attr_valid; /* enum be_attr_valid; 0: a WRITE */
+	uint64_t seq;        /* in the order sent */
 };
 
-/* Every descriptor that wrote learns of the failure, each once. */
-static void set_write_error(struct node *n, struct file *f, int err)
+/* The first one in the order sent: finding out what a later one means may be quicker. */
+static void note_error(struct file *f, int err, uint64_t seq)
 {
-	f->write_err = f->write_err ? f->write_err : err;
+	if (f->write_err && f->write_err_seq <= seq)
+		return;
+	f->write_err = err;
+	f->write_err_seq = seq;
+}
+
+/* Every descriptor that wrote learns of the failure, each once. */
+static void set_write_error(struct node *n, struct file *f, int err, uint64_t seq)
+{
+	note_error(f, err, seq);
 	list_for_each(e, &n->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
-		if (other->wrote && !other->write_err)
-			other->write_err = err;
+		if (other->wrote && other != f)
+			note_error(other, err, seq);
 	}
 }
 
@@ -116,12 +126,13 @@ static void acknowledged(void *arg, int err)
 	struct node *n = f->node;
 	size_t len = s->len;
 	bool is_attr = s->attr_valid != 0;
+	uint64_t seq = s->seq;
 
 	free(s);
 	if (err) {
 		v->write_error_count++;
 		n->torn = n->torn || !is_attr;
-		set_write_error(n, f, err);
+		set_write_error(n, f, err, seq);
 	}
 	n->attr_unacked_count -= is_attr;
 	n->unacked_count--;
@@ -187,7 +198,7 @@ int file_send_attr(struct file *f, const struct be_attr *want)
 	if (!s)
 		return -ENOMEM;
 	file_send_node(n);
-	*s = (struct sent){file_ref(f), 0, want->valid};
+	*s = (struct sent){file_ref(f), 0, want->valid, ++v->sent_seq};
 	f->wrote = true; /* close waits for it, and reports it */
 	n->attr_unacked_count++;
 	n->unacked_count++;
@@ -234,7 +245,7 @@ void file_send(struct file *f)
 	s = malloc(sizeof(*s));
 	err = s ? 0 : -ENOMEM;
 	if (s) {
-		*s = (struct sent){file_ref(f), f->gather_len, 0};
+		*s = (struct sent){file_ref(f), f->gather_len, 0, ++v->sent_seq};
 		f->node->unacked_count++;
 		v->unacked_count++;
 		v->unacked_len += f->gather_len;
@@ -243,7 +254,7 @@ void file_send(struct file *f)
 		if (err)
 			acknowledged(s, -EIO);
 	} else {
-		set_write_error(f->node, f, err);
+		set_write_error(f->node, f, err, ++v->sent_seq);
 	}
 	data_unref(block);
 }
