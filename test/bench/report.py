@@ -78,10 +78,12 @@ class Results:
         Path(path).write_text(json.dumps({"about": self.about, "runs": self.runs}, indent=1) + "\n")
 
     @classmethod
-    def load(cls, path):
-        saved = json.loads(Path(path).read_text())
-        made = cls(saved["about"])
-        made.runs = saved["runs"]
+    def load(cls, paths):
+        """Of runs on one machine: the first one's words about it stand for all."""
+        parts = [json.loads(Path(path).read_text()) for path in paths]
+        made = cls(parts[0]["about"])
+        made.about["seconds"] = sum(part["about"].get("seconds", 0) for part in parts)
+        made.runs = [run for part in parts for run in part["runs"]]
         return made
 
 

@@ -62,7 +62,7 @@ class Server:
         self._drop_relay()
         self.port = self.sshd.port
         if link.relayed:
-            self.relay = Relay(self.sshd.port, delay=link.rtt_ms // 2, rate=link.rate)
+            self.relay = Relay(self.sshd.port, delay=link.rtt_ms // 2, rate=link.rate, shared=True)
             self.port = self.relay.port
         self._know()
 

@@ -10,11 +10,12 @@ from waiting import TooLate
 
 
 class Relay:
-    def __init__(self, target_port, delay=0, rate=0, sftp=False, host="127.0.0.1"):
+    def __init__(self, target_port, delay=0, rate=0, sftp=False, shared=False, host="127.0.0.1"):
         if "RELAY" not in os.environ:
             raise AssertionError("set RELAY to sftpfs-relay")
         argv = [os.environ["RELAY"], "--delay", str(delay), "--rate", str(rate)]
         argv += ["--sftp"] if sftp else []
+        argv += ["--shared"] if shared else []
         self.process = subprocess.Popen(argv + [host, str(target_port)], text=True, bufsize=1,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._answers = queue.Queue()

@@ -124,6 +124,21 @@ def test_relay_rate_takes_serialization_time(echo, relays):
         assert time.monotonic() - begin >= 0.2
 
 
+def test_relay_connections_share_a_link_when_told_to(echo, relays):
+    """A thousand bytes of one wait until the link has carried the 200,000 that another has sent before."""
+    relay = relays(echo.port, rate=8_000_000, shared=True)
+    with client(relay.port) as one, client(relay.port) as two:
+        begin = time.monotonic()
+        sender = threading.Thread(target=one.sendall, args=(bytes(200_000),))
+        sender.start()
+        wait_until(lambda: relay.stats()["up_bytes"] == 200_000)
+        two.sendall(bytes(1000))
+        received(two, 1000)
+        assert time.monotonic() - begin >= 0.2
+        received(one, 200_000)
+        sender.join()
+
+
 def test_relay_stops_reading_when_its_queue_is_full(echo, relays):
     relay = relays(echo.port, rate=80_000)
     with client(relay.port) as c:

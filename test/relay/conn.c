@@ -22,6 +22,7 @@ struct relay_config config;
 static int epoll_fd = -1;
 static struct conn *conns;
 static uint32_t next_serial = 1;
+static int64_t shared_free_us[2];
 
 int conn_setup(int fd)
 {
@@ -240,7 +241,7 @@ void conn_accept(int fd)
 	c->side[DOWN].connecting = true;
 	for (int s = 0; s < 2; s++) {
 		c->side[s].conn = c;
-		queue_init(&c->queue[s]);
+		queue_init(&c->queue[s], config.shared ? &shared_free_us[s] : NULL);
 		frame_init(&c->frame[s]);
 	}
 	c->answered = true;

@@ -53,6 +53,7 @@ struct conn {
 /* Settings of the whole relay; changes apply to what arrives from now on. */
 struct relay_config {
 	struct link_shape shape;
+	bool shared;  /* all connections go over one link, constant */
 	bool sftp;    /* parse frames */
 	bool refuse;  /* reset new connections */
 	bool stall;   /* new connections are stalled */

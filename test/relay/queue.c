@@ -9,9 +9,10 @@
 #define BLOCK_LEN_MIN 1448            /* bytes, one Ethernet segment */
 #define BLOCK_LEN_MAX 65536
 
-void queue_init(struct queue *q)
+void queue_init(struct queue *q, int64_t *free_us)
 {
 	memset(q, 0, sizeof(*q));
+	q->free_us = free_us != NULL ? free_us : &q->own_free_us;
 }
 
 void queue_clear(struct queue *q)
@@ -39,10 +40,10 @@ struct block *queue_push(struct queue *q, const struct link_shape *shape, int64_
 	b->len = len;
 	if (len > 0)
 		memcpy(b->data, data, len);
-	if (q->free_us < now_us)
-		q->free_us = now_us;
-	q->free_us += serialization_us(shape, len);
-	b->due_us = q->free_us + shape->delay_us;
+	if (*q->free_us < now_us)
+		*q->free_us = now_us;
+	*q->free_us += serialization_us(shape, len);
+	b->due_us = *q->free_us + shape->delay_us;
 	if (b->due_us < q->last_due_us)
 		b->due_us = q->last_due_us;
 	q->last_due_us = b->due_us;

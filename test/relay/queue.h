@@ -34,11 +34,13 @@ struct link_shape {
 struct queue {
 	struct block *head, *tail;
 	size_t bytes;          /* not yet forwarded */
-	int64_t free_us;       /* when the link has sent what it was given */
+	int64_t *free_us;      /* when the link has sent what it was given: our own, or one that several queues share */
+	int64_t own_free_us;
 	int64_t last_due_us;   /* a lower delay must not overtake */
 };
 
-void queue_init(struct queue *q);
+/* `free_us`: of the link that it shares with others, NULL: it has one of its own. */
+void queue_init(struct queue *q, int64_t *free_us);
 void queue_clear(struct queue *q);
 
 /* Stamp and append. The link is occupied for the time `len` bytes take at the rate; then they travel for the delay.

@@ -2,12 +2,12 @@
 /*
  * sftpfs-relay: a TCP relay that makes a loopback connection long, narrow, and unreliable on command.
  *
- *     sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--sftp] HOST PORT
+ *     sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--shared] [--sftp] HOST PORT
  *
  * Listens on a port of 127.0.0.1 that the kernel picks and prints it as the first line: "port N". Every connection is
  * relayed to HOST (numeric) and PORT. The delay and the rate hold for each direction. A piece of data occupies the
- * link for its size divided by the rate, then travels for the delay; the link is shared by nobody (each connection has
- * its own), and when it is full the relay stops reading. TCP slow start and loss are hidden.
+ * link for its size divided by the rate, then travels for the delay. Each connection has a link of its own, or with
+ * --shared all have one together; when a connection's part of it is full the relay stops reading there. TCP slow start and loss are hidden.
  *
  * Commands come on standard input, one per line; each is answered by one line, "ok", "error" or the statistics. End of
  * file on standard input ends the relay. Lines that begin with "event" may come at any time.
@@ -67,7 +67,7 @@ static int64_t now_us(void)
 
 static int usage(const char *why)
 {
-	fprintf(stderr, "sftpfs-relay: %s\nusage: sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--sftp] HOST PORT\n", why);
+	fprintf(stderr, "sftpfs-relay: %s\nusage: sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--shared] [--sftp] HOST PORT\n", why);
 	return 1;
 }
 
@@ -204,6 +204,7 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "delay", required_argument, NULL, 'd' },
 		{ "rate", required_argument, NULL, 'r' },
+		{ "shared", no_argument, NULL, 'S' },
 		{ "sftp", no_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -213,6 +214,8 @@ int main(int argc, char *argv[])
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 's')
 			config.sftp = true;
+		else if (opt == 'S')
+			config.shared = true;
 		else if (opt == 'd' && control_number(optarg, 600000, &number))
 			config.shape.delay_us = (int64_t)number * 1000;
 		else if (opt == 'r' && control_number(optarg, 1000000000000ull, &number))
