@@ -60,7 +60,6 @@ struct file {
 	struct timer flush_timer;
 	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
-	uint64_t write_err_seq;
 };
 
 struct file *file_find(struct vfs *v, uint64_t fh);

@@ -45,7 +45,6 @@ struct vfs {
 	struct be_statvfs statvfs;
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;
-	uint64_t sent_seq; /* of the last WRITE or attribute change that was not waited for */
 	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
 	struct list walks; /* struct walk.entry, the latest used first */

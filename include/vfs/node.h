@@ -65,6 +65,7 @@ struct node {
 	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
 	struct version pages; /* of what the kernel's page cache may hold */
 	unsigned unacked_count; /* WRITEs that the server has not answered */
+	unsigned judged_count; /* WRITEs whose failure is being looked into: 0 or 1 */
 	struct list drain_waiters; /* struct op.wait: until unacked_count is 0 */
 	unsigned attr_unacked_count; /* changes of attributes among them */
 	unsigned settling_count; /* flushes that have asked what the file is now */

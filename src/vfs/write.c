@@ -26,27 +26,18 @@ struct sent {
 	struct file *file;
 	size_t len;
 	uint32_t attr_valid; /* enum be_attr_valid; 0: a WRITE */
-	uint64_t seq;        /* in the order sent */
+	bool judged;         /* what its failure means is being found out */
 };
 
-/* The first one in the order sent: finding out what a later one means may be quicker. */
-static void note_error(struct file *f, int err, uint64_t seq)
-{
-	if (f->write_err && f->write_err_seq <= seq)
-		return;
-	f->write_err = err;
-	f->write_err_seq = seq;
-}
-
 /* Every descriptor that wrote learns of the failure, each once. */
-static void set_write_error(struct node *n, struct file *f, int err, uint64_t seq)
+static void set_write_error(struct node *n, struct file *f, int err)
 {
-	note_error(f, err, seq);
+	f->write_err = f->write_err ? f->write_err : err;
 	list_for_each(e, &n->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
-		if (other->wrote && other != f)
-			note_error(other, err, seq);
+		if (other->wrote && !other->write_err)
+			other->write_err = err;
 	}
 }
 
@@ -125,15 +116,17 @@ static void acknowledged(void *arg, int err)
 	struct vfs *v = f->v;
 	struct node *n = f->node;
 	size_t len = s->len;
-	bool is_attr = s->attr_valid != 0;
-	uint64_t seq = s->seq;
+	bool is_attr = s->attr_valid != 0, judged = s->judged;
 
 	free(s);
 	if (err) {
 		v->write_error_count++;
 		n->torn = n->torn || !is_attr;
-		set_write_error(n, f, err, seq);
+		/* Those that fail behind one that is being judged wait for its word: it was the first. */
+		if (is_attr || judged || !n->judged_count)
+			set_write_error(n, f, err);
 	}
+	n->judged_count -= judged;
 	n->attr_unacked_count -= is_attr;
 	n->unacked_count--;
 	v->unacked_count--;
@@ -164,6 +157,13 @@ static void write_answered(void *arg, const struct be_status *st)
 	}
 	path = node_path(v, f->node, NULL, &err);
 	log_error(LOG_VFS, "write of '%s' failed: the server says \"%s\"", path ? path : "", st->text);
+	if (f->node->judged_count) {
+		acknowledged(s, -EIO);
+		free(path);
+		return;
+	}
+	s->judged = true;
+	f->node->judged_count++;
 	errno_resolve(v,
 		      &(struct errno_query){.kind = OP_WRITE, .path = path, .len = s->len},
 		      st, acknowledged, s);
@@ -198,7 +198,7 @@ int file_send_attr(struct file *f, const struct be_attr *want)
 	if (!s)
 		return -ENOMEM;
 	file_send_node(n);
-	*s = (struct sent){file_ref(f), 0, want->valid, ++v->sent_seq};
+	*s = (struct sent){file_ref(f), 0, want->valid, false};
 	f->wrote = true; /* close waits for it, and reports it */
 	n->attr_unacked_count++;
 	n->unacked_count++;
@@ -245,7 +245,7 @@ void file_send(struct file *f)
 	s = malloc(sizeof(*s));
 	err = s ? 0 : -ENOMEM;
 	if (s) {
-		*s = (struct sent){file_ref(f), f->gather_len, 0, ++v->sent_seq};
+		*s = (struct sent){file_ref(f), f->gather_len, 0, false};
 		f->node->unacked_count++;
 		v->unacked_count++;
 		v->unacked_len += f->gather_len;
@@ -254,7 +254,7 @@ void file_send(struct file *f)
 		if (err)
 			acknowledged(s, -EIO);
 	} else {
-		set_write_error(f->node, f, err, ++v->sent_seq);
+		set_write_error(f->node, f, err);
 	}
 	data_unref(block);
 }

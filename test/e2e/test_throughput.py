@@ -145,13 +145,13 @@ def test_parallel_random_readers_pay_one_round_trip_together(near):
 
 def test_end_of_file_costs_no_request(near):
     line = near()
-    content = put(line.base / "f", pattern(100_001))
+    content = put(line.base / "f", pattern(1_000_001))
     with open(line.dir / "f", "rb", buffering=0) as f:
         line.reset()
         got = b""
         while piece := os.read(f.fileno(), 64 * KIB):
             got += piece
-        assert os.pread(f.fileno(), 100, 200_000) == b""
+        assert os.pread(f.fileno(), 100, 2_000_000) == b""
         counts = line.counts()
     assert got == content
     assert set(counts["requests"]) == {"READ"} and "STATUS" not in counts["replies"]
@@ -192,7 +192,7 @@ def test_interleaved_readers_of_one_descriptor_are_both_followed(near):
                 assert os.pread(f.fileno(), 64 * KIB, at) == content[at:at + 64 * KIB]
         counts = line.counts()
     assert counts["round_trips"] < 50  # of 256 reads
-    assert counts["down_bytes"] < 1.1 * len(content)
+    assert counts["down_bytes"] < 1.5 * len(content)  # the first one comes to where the second began
 
 
 def test_several_files_get_fair_shares(near):
