@@ -126,7 +126,12 @@ static int wait_for_end(const char *path, int pidfd)
 /* fsync of a directory covers the whole mount: what was accepted is on the server, or it fails. */
 static int barrier(const char *path, int fd)
 {
-	return fsync(fd) < 0 ? complain(path, strerror(errno)) : 0;
+	if (fsync(fd) == 0)
+		return 0;
+	fprintf(stderr,
+	        "sftpfs: %s: not unmounted: something could not be delivered (see the log): %s\n", path,
+	        strerror(errno));
+	return PROGRAM_EXIT_UNDELIVERED;
 }
 
 static int run_umount(const char *path)

@@ -224,6 +224,7 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .kernel_cache = o->kernel_cache,
 	    .sync_write = o->sync_write,
 	    .hardlink = !o->disable_hardlink,
+	    .async = o->async && !o->sync_write,
 	    .fsync_strict = o->fsync == 1,
 	    .follow_symlinks = o->follow_symlinks,
 	    .file_timeout_ms = o->file_timeout_ms,

@@ -164,13 +164,15 @@ static int drain(struct program *p)
 			timeout_ms = (int)(left_ms < 1000 ? left_ms : 1000);
 		turn(p, timeout_ms);
 	}
+	size_t names = vfs_log_undelivered(p->vfs);
+
 	if (p->drained)
-		return PROGRAM_EXIT_OK;
+		return names ? PROGRAM_EXIT_UNDELIVERED : PROGRAM_EXIT_OK;
 
 	struct vfs_stats stats;
 	vfs_get_stats(p->vfs, &stats);
 	log_error(LOG_MAIN, "unmounted with %llu bytes undelivered",
-	          (unsigned long long)stats.dirty_len);
+	          (unsigned long long)(stats.dirty_len + stats.pending_len));
 	return PROGRAM_EXIT_UNDELIVERED;
 }
 

@@ -102,6 +102,10 @@ void program_status(void *ctx, char *json, size_t size)
 	add_number(&b, "dirty_bytes", vs.dirty_len);
 	add_number(&b, "cached_bytes", vs.cached_len);
 	add_number(&b, "write_errors", vs.write_error_count);
+	add_number(&b, "postponed", vs.postponed_count);
+	add_number(&b, "postponed_pending", vs.pending_count);
+	add_number(&b, "postponed_bytes", vs.pending_len);
+	add_number(&b, "postponed_errors", vs.postponed_error_count);
 	add_requests(&b, &fs);
 	buf_add_str(&b, "}");
 

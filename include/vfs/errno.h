@@ -19,6 +19,7 @@ struct errno_query {
 	const char *path;  /* NULL: a handle without a name */
 	const char *path2; /* rename and link: the new name */
 	size_t len;	   /* bytes that a failed write wanted to add */
+	struct backend *be; /* who is asked; NULL: v->be */
 };
 
 /*

@@ -12,6 +12,7 @@
 #include "vfs/node.h"
 #include "vfs/vfs.h"
 
+struct async;
 struct file;
 
 struct vfs {
@@ -19,6 +20,7 @@ struct vfs {
 	char *root_path;
 	struct backend *be;
 	const struct be_ops *ops;
+	struct async *async; /* -o async: `be` is its own; NULL: off */
 	struct clock *clock;
 	const struct vfs_replies *replies;
 	struct budget *budget;
@@ -186,6 +188,9 @@ void op_be_impatient(struct op *op);
 
 /* lookup.c: answers an impatient one with what was known last; it goes on. */
 void op_answer_known(struct op *op);
+
+/* vfs.c: a change or WRITE has been answered: was it the last that vfs_drain() waits for? */
+void vfs_look_drained(struct vfs *v);
 
 /* If starting a request failed (negative errno), answers with it. Return: true when it failed. */
 bool op_failed_start(struct op *op, int err);

@@ -84,6 +84,12 @@ const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *w
 /* lookup.c: a readlink that has waited. */
 void link_continue(struct op *op);
 
+/* `n` has just been made: nothing is in it. */
+void listing_install_empty(struct vfs *v, struct node *n);
+
+/* A complete, fresh listing of `n` says that nothing is in it. */
+bool listing_is_empty(struct vfs *v, struct node *n);
+
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);
 

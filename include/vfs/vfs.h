@@ -120,6 +120,7 @@ struct vfs_config {
 	bool kernel_cache;	      /* keep pages over opens without asking */
 	bool sync_write;	      /* write(2) returns after the server's answer */
 	bool hardlink;		      /* link(2) is offered */
+	bool async;		      /* changes are acknowledged after a local check */
 	bool fsync_strict;	      /* EOPNOTSUPP where the server cannot */
 	bool follow_symlinks;	      /* show what links point to */
 	int64_t file_timeout_ms;      /* fixed lifetimes chosen by the user; -1: ours, by age */
@@ -146,6 +147,12 @@ void vfs_create_as_caller(struct vfs *v, bool on);
  * the server has acknowledged all of it, or at once.
  */
 void vfs_drain(struct vfs *v, void (*done)(void *arg), void *arg);
+
+/*
+ * After a drain, or instead of its end: one line in the log for every name of which something could
+ * not be delivered and no program was told. Return: how many.
+ */
+size_t vfs_log_undelivered(struct vfs *v);
 
 /* No request is unanswered and the backend will call back no more. NULL is fine. */
 void vfs_destroy(struct vfs *v);
@@ -225,6 +232,10 @@ struct vfs_stats {
 	uint64_t node_count, open_count, request_count;
 	uint64_t dirty_len, cached_len;
 	uint64_t write_error_count;
+
+	/* -o async: changes acknowledged and unanswered, their bytes; so far postponed, failed. */
+	uint64_t pending_count, pending_len;
+	uint64_t postponed_count, postponed_error_count;
 };
 void vfs_get_stats(const struct vfs *v, struct vfs_stats *out);
 

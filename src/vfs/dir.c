@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
@@ -317,8 +318,28 @@ void vfs_releasedir(struct vfs *v, struct vfs_req *req, uint64_t fh)
 	v->replies->err(req, 0);
 }
 
-/* SFTP has nothing to make names durable with; changes are acknowledged only when carried out. */
+static void synced(void *arg, int err)
+{
+	op_fail(arg, err);
+}
+
+/*
+ * SFTP has nothing to make names durable with. Without a journal changes are acknowledged only when
+ * carried out; with one any directory stands for the whole mount.
+ */
 void vfs_fsyncdir(struct vfs *v, struct vfs_req *req, uint64_t fh)
 {
-	v->replies->err(req, !fh || dir_find(v, fh) ? 0 : EBADF);
+	struct op *op;
+
+	if (fh && !dir_find(v, fh)) {
+		v->replies->err(req, EBADF);
+		return;
+	}
+	if (!v->async) {
+		v->replies->err(req, 0);
+		return;
+	}
+	op = op_create(v, req, OP_FSYNC);
+	if (op)
+		op_failed_start(op, async_barrier(v->async, synced, op));
 }

@@ -333,24 +333,25 @@ static char *parent_of(const char *path)
 /* Sends every look that the kind of request can need, in one flight. */
 static void look_start(struct vfs *v, struct look *l)
 {
+	struct backend *be = l->q.be ? l->q.be : v->be;
 	char *parent2 = l->path2 ? parent_of(l->path2) : NULL;
 
 	l->pending = 1; /* ours, dropped at the end: a look may fail to start */
-	if (l->path && v->ops->stat(v->be, l->path, false, got_path, l) == 0)
+	if (l->path && be->ops->stat(be, l->path, false, got_path, l) == 0)
 		l->pending++;
-	if (l->path2 && v->ops->stat(v->be, l->path2, false, got_path2, l) == 0)
+	if (l->path2 && be->ops->stat(be, l->path2, false, got_path2, l) == 0)
 		l->pending++;
-	if (l->parent && v->ops->stat(v->be, l->parent, true, got_parent, l) == 0)
+	if (l->parent && be->ops->stat(be, l->parent, true, got_parent, l) == 0)
 		l->pending++;
 	if (l->q.kind == OP_RMDIR && l->code == BE_FAILURE && l->path &&
-	    v->ops->list(v->be, l->path, got_entries, listed, l, &l->list) == 0)
+	    be->ops->list(be, l->path, got_entries, listed, l, &l->list) == 0)
 		l->pending++;
-	if (v->ops->info(v->be)->caps.statvfs) {
+	if (be->ops->info(be)->caps.statvfs) {
 		const char *where = l->parent ? l->parent : v->root_path;
 
-		if (v->ops->statvfs(v->be, where, got_statvfs, l) == 0)
+		if (be->ops->statvfs(be, where, got_statvfs, l) == 0)
 			l->pending++;
-		if (parent2 && v->ops->statvfs(v->be, parent2, got_statvfs2, l) == 0)
+		if (parent2 && be->ops->statvfs(be, parent2, got_statvfs2, l) == 0)
 			l->pending++;
 	}
 	free(parent2);

@@ -386,6 +386,29 @@ static void install(struct listing *l)
 	n->listing = l;
 }
 
+void listing_install_empty(struct vfs *v, struct node *n)
+{
+	struct listing *l = attr_is_dir(&n->attr) && v->cfg.dir_cache ? listing_create(v) : NULL;
+
+	if (!l)
+		return;
+	l->asked_ms = v->clock->now_ms;
+	l->expires_ms = l->asked_ms + attr_lifetime(v, &n->attr);
+	l->complete = l->started = true;
+	listing_drop(v, n);
+	n->listing = l;
+}
+
+bool listing_is_empty(struct vfs *v, struct node *n)
+{
+	const struct listing *l = fresh(v, n);
+
+	for (size_t i = 0; l && i < l->count; i++)
+		if (!l->entries[i]->removed)
+			return false;
+	return l != NULL;
+}
+
 static void fill_failed(void *arg, int err)
 {
 	struct listing *l = arg;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/async.h"
 #include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -56,8 +57,12 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 		goto free_dirs;
 	v->root->attr.mode = S_IFDIR | 0755;
 	node_number(v, v->root);
+	if (cfg->async && async_create(v) < 0)
+		goto free_root;
 	return v;
 
+free_root:
+	node_unref(v, v->root);
 free_dirs:
 	hash_finish(&v->dirs);
 free_files:
@@ -76,18 +81,30 @@ void vfs_create_as_caller(struct vfs *v, bool on)
 	v->cfg.create_as_caller = on;
 }
 
+void vfs_look_drained(struct vfs *v)
+{
+	void (*done)(void *) = v->drained;
+
+	if (!done || v->unacked_count || (v->async && async_busy(v->async)))
+		return;
+	v->drained = NULL;
+	done(v->drained_arg);
+}
+
 void vfs_drain(struct vfs *v, void (*done)(void *arg), void *arg)
 {
 	struct hash_node *hn;
 
 	while ((hn = hash_next(&v->files, NULL)) != NULL)
 		file_release(list_entry(hn, struct file, by_fh));
-	if (v->unacked_count == 0) {
-		done(arg);
-		return;
-	}
 	v->drained = done;
 	v->drained_arg = arg;
+	vfs_look_drained(v);
+}
+
+size_t vfs_log_undelivered(struct vfs *v)
+{
+	return v->async ? async_log_undelivered(v->async) : 0;
 }
 
 void vfs_destroy(struct vfs *v)
@@ -96,6 +113,7 @@ void vfs_destroy(struct vfs *v)
 		return;
 	timer_cancel(&v->silence_timer);
 	timer_cancel(&v->soft_timer);
+	async_destroy(v->async);
 	while (!list_empty(&v->ops_list)) {
 		struct op *op = list_entry(v->ops_list.next, struct op, entry);
 
@@ -225,4 +243,13 @@ void vfs_get_stats(const struct vfs *v, struct vfs_stats *out)
 	};
 	list_for_each(e, &v->ops_list)
 		out->request_count++;
+	if (v->async) {
+		struct async_stats s;
+
+		async_get_stats(v->async, &s);
+		out->pending_count = s.pending_count;
+		out->pending_len = s.pending_len;
+		out->postponed_count = s.postponed_count;
+		out->postponed_error_count = s.failed_count;
+	}
 }

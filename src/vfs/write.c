@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
@@ -135,12 +136,7 @@ static void acknowledged(void *arg, int err)
 		node_drained(n);
 	file_unref(f);
 	file_room(v);
-	if (v->drained && v->unacked_count == 0) {
-		void (*done)(void *) = v->drained;
-
-		v->drained = NULL;
-		done(v->drained_arg);
-	}
+	vfs_look_drained(v);
 }
 
 static void write_answered(void *arg, const struct be_status *st)
@@ -369,6 +365,20 @@ static void wait_for_writes(struct op *op)
 	one_less(op); /* the pending count that op_on_file() began with */
 }
 
+static void synced(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+	bool lenient = st->code == BE_UNSUPPORTED && !op->v->cfg.fsync_strict;
+
+	if (st->code != BE_OK && !lenient && !op->err) {
+		const struct errno_query q = {.kind = OP_FSYNC};
+		int err = errno_first(&q, st);
+
+		op->err = err < 0 ? err : -EIO;
+	}
+	one_less(op);
+}
+
 /* Direct and synchronous descriptors are answered when the server has the bytes. */
 static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t len)
 {
@@ -378,6 +388,9 @@ static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t
 	if (!op)
 		return;
 	op->len = len;
+	/* A journal acknowledges by itself: only its barrier says that the server has the bytes. */
+	if (f->v->async && f->v->ops->fsync(f->v->be, f->be, synced, op) == 0)
+		op->pending++;
 	wait_for_writes(op);
 }
 
@@ -618,24 +631,12 @@ void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
 		return;
 	if ((op->file->flags & O_ACCMODE) != O_RDONLY && op->node->dirty)
 		flush_send(op);
+	if (v->async && op->file->be)
+		op->err = async_take_error(v->async, op->file->be);
 	if (op->file->wrote || op->pending > 1)
 		wait_for_writes(op);
 	else
 		one_less(op);
-}
-
-static void synced(void *arg, const struct be_status *st)
-{
-	struct op *op = arg;
-	bool lenient = st->code == BE_UNSUPPORTED && !op->v->cfg.fsync_strict;
-
-	if (st->code != BE_OK && !lenient && !op->err) {
-		const struct errno_query q = {.kind = OP_FSYNC};
-		int err = errno_first(&q, st);
-
-		op->err = err < 0 ? err : -EIO;
-	}
-	one_less(op);
 }
 
 void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
@@ -648,7 +649,8 @@ void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
 	can = v->ops->info(v->be)->caps.fsync;
 	file_send_node(op->node);
 	file_send_times(op->node);
-	if (can && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
+	/* A journal waits for all that it has acknowledged, whatever the server can do. */
+	if ((can || v->async) && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
 		op->pending++;
 	else if (can || v->cfg.fsync_strict)
 		op->err = can ? -EIO : -EOPNOTSUPP;

@@ -88,7 +88,10 @@ static int f_link(struct backend *b, const char *from, const char *to, be_attr_f
 
 static int f_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg)
 {
-	call_new("mkdir", path, arg)->attr_fn = done;
+	struct call *c = call_new("mkdir", path, arg);
+
+	c->mode = mode;
+	c->attr_fn = done;
 	return 0;
 }
 
@@ -161,6 +164,7 @@ static int f_open(struct backend *b, const char *path, uint32_t flags, uint32_t 
 	struct call *c = call_new("open", path, arg);
 
 	c->flags = flags;
+	c->mode = mode;
 	c->len = ahead_len;
 	c->want.mode = mode;
 	c->open_fn = done;
@@ -515,6 +519,25 @@ void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, co
 		memcpy(block->bytes + 9, bytes, len);
 	}
 	call.fetch_fn(call.arg, &st, code == BE_OK ? a : NULL, block, block ? 9 : 0, len);
+}
+
+void fake_statvfs(struct call *c, enum be_code code, const struct be_statvfs *sv)
+{
+	const struct be_status st = {.code = code, .text = ""};
+	struct call call = take(c);
+
+	call.statvfs_fn(call.arg, &st, sv);
+}
+
+struct call *fake_find(const char *name, const char *path)
+{
+	list_for_each(e, &fake.calls) {
+		struct call *c = list_entry(e, struct call, entry);
+
+		if (strcmp(c->name, name) == 0 && (!path || (c->path && strcmp(c->path, path) == 0)))
+			return c;
+	}
+	return NULL;
 }
 
 void fake_entries(struct call *c, const struct be_entry *entries, size_t count)

@@ -18,6 +18,7 @@ struct call {
 	uint64_t off;
 	size_t len;
 	uint32_t flags;
+	uint32_t mode; /* of open and mkdir */
 	struct be_attr want;
 	struct data *block; /* of a write */
 	void *arg;
@@ -77,6 +78,9 @@ void fake_pass(int64_t ms);
 
 /* The oldest unanswered call, which must be `name`. fake_none(): there must be none. */
 struct call *fake_call(const char *name);
+
+/* The oldest unanswered call of that name (of `path` where not NULL), or NULL. */
+struct call *fake_find(const char *name, const char *path);
 void fake_none(void);
 
 /* Answers; the call is gone afterwards. `a` may be NULL. */
@@ -90,6 +94,7 @@ void fake_target(struct call *c, const char *target);
 
 /* NULL: the server cannot tell. */
 void fake_named(struct call *c, const char *const *users, const char *const *groups);
+void fake_statvfs(struct call *c, enum be_code code, const struct be_statvfs *sv);
 void fake_entries(struct call *c, const struct be_entry *entries, size_t count); /* stays */
 
 /* Attributes of a regular file, of a directory. mtime 1000 is long ago: the clock is at 1000000. */

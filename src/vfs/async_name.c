@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Changes of names and attributes by path. Each takes its place in the order; what passes the local
+ * check is acknowledged at once, the rest is answered by the server in its turn.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "async_parts.h"
+#include "vfs/attr.h"
+#include "vfs/errno.h"
+#include "vfs/listing.h"
+
+struct task {
+	struct change change;
+	struct async *a;
+	char *path;
+	char *path2; /* rename and link: the new name; symlink: the target */
+	uint32_t mode;
+	enum be_target target; /* of setattr */
+	enum be_rename_flags flags;
+	struct be_attr want;
+	struct be_attr attr; /* the server's last word */
+	bool attr_ok;
+	struct be_status st;
+	be_attr_fn *attr_fn;
+	be_status_fn *status_fn;
+	void *arg;
+};
+
+static const struct {
+	const char *words;
+	enum op_kind op;
+} kinds[] = {
+    [CHANGE_MKDIR] = {"mkdir", OP_MKDIR},   [CHANGE_SYMLINK] = {"symlink", OP_SYMLINK},
+    [CHANGE_LINK] = {"link", OP_LINK},	    [CHANGE_SETATTR] = {"setattr", OP_SETATTR},
+    [CHANGE_REMOVE] = {"unlink", OP_UNLINK}, [CHANGE_RMDIR] = {"rmdir", OP_RMDIR},
+    [CHANGE_RENAME] = {"rename", OP_RENAME},
+};
+
+static bool makes(const struct task *t)
+{
+	return t->change.kind == CHANGE_MKDIR || t->change.kind == CHANGE_SYMLINK;
+}
+
+static void task_resolved(void *arg, int err)
+{
+	struct task *t = arg;
+
+	change_end(&t->change, err);
+}
+
+/* The server has answered. A caller that waits gets its words as they are. */
+static void task_answered(struct task *t, const struct be_status *st)
+{
+	const struct errno_query q = {
+	    .kind = kinds[t->change.kind].op,
+	    .path = t->path,
+	    .path2 = t->change.kind == CHANGE_SYMLINK ? NULL : t->path2,
+	};
+
+	t->st = *st;
+	if (st->code == BE_OK && t->change.kind == CHANGE_RENAME)
+		async_file_moved(t->a, t->path, t->path2);
+	if (!t->change.postponed) {
+		/* While the status' words are valid. */
+		if (t->attr_fn)
+			t->attr_fn(t->arg, st, t->attr_ok ? &t->attr : NULL);
+		else
+			t->status_fn(t->arg, st);
+		t->attr_fn = NULL;
+		t->status_fn = NULL;
+		if (t->change.kind == CHANGE_MKDIR && st->code == BE_OK)
+			async_new_dir(t->a, t->path);
+		change_end(&t->change, st->code == BE_OK ? 0 : -EIO);
+	} else {
+		async_errno(t->a, &q, st, task_resolved, t);
+	}
+}
+
+static void task_attr_done(void *arg, const struct be_status *st, const struct be_attr *attr)
+{
+	struct task *t = arg;
+
+	t->attr_ok = st->code == BE_OK && attr;
+	if (t->attr_ok)
+		t->attr = *attr;
+	if (t->attr_ok && makes(t)) {
+		struct seen s = async_see(t->a, t->path);
+
+		async_learn(t->a, s.dir, t->mode, attr);
+	}
+	task_answered(t, st);
+}
+
+static void task_status_done(void *arg, const struct be_status *st)
+{
+	task_answered(arg, st);
+}
+
+static int task_start(struct task *t)
+{
+	struct async *a = t->a;
+	const struct be_ops *ops = a->ops;
+
+	switch (t->change.kind) {
+	case CHANGE_MKDIR:
+		return ops->mkdir(a->below, t->path, t->mode, task_attr_done, t);
+	case CHANGE_SYMLINK:
+		return ops->symlink(a->below, t->path2, t->path, task_attr_done, t);
+	case CHANGE_LINK:
+		return ops->link(a->below, t->path, t->path2, task_attr_done, t);
+	case CHANGE_SETATTR:
+		return ops->setattr(a->below, t->path, t->target, &t->want, task_attr_done, t);
+	case CHANGE_REMOVE:
+		return ops->remove(a->below, t->path, task_status_done, t);
+	case CHANGE_RMDIR:
+		return ops->rmdir(a->below, t->path, task_status_done, t);
+	default:
+		return ops->rename(a->below, t->path, t->path2, t->flags, task_status_done, t);
+	}
+}
+
+static void task_send(struct change *c)
+{
+	struct task *t = list_entry(c, struct task, change);
+	int err = 0;
+
+	/* Whoever waits here has believed what turned out wrong meanwhile. */
+	if (!c->postponed) {
+		err = pending_take_error(c->p, t->path);
+		if (!err && c->at2.name)
+			err = pending_take_error(c->p, t->path2);
+	}
+	if (!err)
+		err = task_start(t);
+	if (err)
+		change_end(c, err);
+}
+
+static void task_free(struct task *t)
+{
+	free(t->path);
+	free(t->path2);
+	free(t);
+}
+
+static void task_end(struct change *c)
+{
+	struct task *t = list_entry(c, struct task, change);
+	struct be_status st = async_status(c->err);
+
+	if (t->attr_fn)
+		t->attr_fn(t->arg, &st, NULL);
+	else if (t->status_fn)
+		t->status_fn(t->arg, &st);
+	if (c->postponed && c->err)
+		async_failed(t->a, c, kinds[c->kind].words, c->kind == CHANGE_SETATTR);
+	else if (c->postponed && t->attr_ok)
+		async_correct(t->a, c, c->kind == CHANGE_LINK ? t->path2 : t->path, &t->attr);
+	task_free(t);
+}
+
+static struct task *task_create(struct async *a, enum change_kind kind, const char *path,
+				const char *path2, void *arg)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	change_init(&t->change, kind, task_send, task_end);
+	t->a = a;
+	t->arg = arg;
+	t->path = strdup(path);
+	t->path2 = path2 ? strdup(path2) : NULL;
+	if (t->path && (!path2 || t->path2))
+		return t;
+	task_free(t);
+	return NULL;
+}
+
+/* The other names of the file, which share its attributes and content. */
+static int add_aliases(struct task *t, const struct node *n)
+{
+	struct vfs *v = t->a->v;
+	int r = 0, err;
+
+	if (!n || n->names.next == n->names.prev)
+		return 0;
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+		char *path = node_path(v, d->parent, d->bytes, &err);
+
+		if (r == 0 && path && strcmp(path, t->path) != 0)
+			r = pending_add_alias(&t->a->pending, &t->change, path);
+		free(path);
+	}
+	return r;
+}
+
+/* Into the order. Where the server is to answer, the names are not known until it has. */
+static int task_add(struct task *t, const struct node *node)
+{
+	struct pending *p = &t->a->pending;
+	int r = pending_add(p, &t->change, t->path,
+			    t->change.kind == CHANGE_SYMLINK ? NULL : t->path2);
+
+	if (r < 0) {
+		task_free(t);
+		return r;
+	}
+	if (add_aliases(t, node) < 0) {
+		change_cancel(&t->change);
+		task_free(t);
+		return -ENOMEM;
+	}
+	if (makes(t) || t->change.kind == CHANGE_LINK || t->change.kind == CHANGE_RENAME)
+		t->a->made_ms = t->a->v->clock->now_ms;
+	if (t->change.kind != CHANGE_SETATTR) {
+		async_touch_parent(t->a, t->change.at.name);
+		async_touch_parent(t->a, t->change.at2.name);
+	}
+	if (t->change.postponed) {
+		t->a->postponed_count++;
+		return 0;
+	}
+	pname_set(t->change.at.name, PNAME_UNSURE, NULL);
+	if (t->change.at2.name)
+		pname_set(t->change.at2.name, PNAME_UNSURE, NULL);
+	return 0;
+}
+
+/* The caller waits for the server. */
+static int forward_attr(struct task *t, be_attr_fn *done, const struct node *node)
+{
+	struct pending *p = &t->a->pending;
+	int r;
+
+	t->attr_fn = done;
+	r = task_add(t, node);
+	if (r == 0)
+		pending_run(p);
+	return r;
+}
+
+static int forward_status(struct task *t, be_status_fn *done, const struct node *node)
+{
+	struct pending *p = &t->a->pending;
+	int r;
+
+	t->status_fn = done;
+	r = task_add(t, node);
+	if (r == 0)
+		pending_run(p);
+	return r;
+}
+
+/* A failure that nobody was told of the names is told now. 0: none. */
+static int told(struct async *a, const char *path, const char *path2)
+{
+	int err = pending_take_error(&a->pending, path);
+
+	if (!err && path2)
+		err = pending_broken(&a->pending, path); /* never under another name */
+	return err || !path2 ? err : pending_take_error(&a->pending, path2);
+}
+
+int async_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, path, NULL);
+	struct seen s;
+	struct be_attr attr;
+	struct task *t;
+
+	if (r)
+		return answer_attr(a, done, arg, r, NULL);
+	s = async_see(a, path);
+	t = task_create(a, CHANGE_MKDIR, path, NULL, arg);
+	if (!t)
+		return -ENOMEM;
+	t->mode = mode;
+	if (!async_may_postpone(a, 0) || !async_may_make(a, &s, path))
+		return forward_attr(t, done, NULL);
+	attr = async_made_attr(a, s.dir, S_IFDIR | (mode & 07777), 4096);
+	t->change.postponed = true;
+	r = task_add(t, NULL);
+	if (r == 0) {
+		pname_set(t->change.at.name, PNAME_MADE, &attr);
+		r = answer_mkdir(a, done, arg, &attr, path);
+		pending_run(&a->pending);
+	}
+	return r;
+}
+
+int async_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
+		  void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, path, NULL);
+	struct seen s;
+	struct be_attr attr;
+	struct task *t;
+	char *copy;
+
+	if (r)
+		return answer_attr(a, done, arg, r, NULL);
+	s = async_see(a, path);
+	t = task_create(a, CHANGE_SYMLINK, path, target, arg);
+	if (!t)
+		return -ENOMEM;
+	copy = strdup(target);
+	if (!copy || a->v->cfg.follow_symlinks || !async_may_postpone(a, strlen(target)) ||
+	    !async_may_make(a, &s, path)) {
+		free(copy);
+		return forward_attr(t, done, NULL);
+	}
+	attr = async_made_attr(a, s.dir, S_IFLNK | 0777, strlen(target));
+	t->change.postponed = true;
+	r = task_add(t, NULL);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
+	pname_set(t->change.at.name, PNAME_MADE, &attr);
+	free(t->change.at.name->target);
+	t->change.at.name->target = copy;
+	r = answer_attr(a, done, arg, 0, &attr);
+	pending_run(&a->pending);
+	return r;
+}
+
+int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, from, to);
+	struct seen s, s2;
+	struct task *t;
+
+	if (r)
+		return answer_attr(a, done, arg, r, NULL);
+	s = async_see(a, from);
+	s2 = async_see(a, to);
+	t = task_create(a, CHANGE_LINK, from, to, arg);
+	if (!t)
+		return -ENOMEM;
+	if (!async_may_postpone(a, 0) || s.what != SEEN_PRESENT || !attr_is_reg(&s.attr) ||
+	    (a->own_uid != 0 && s.attr.uid != a->own_uid) ||
+	    !a->ops->info(a->below)->caps.hardlink || !async_may_make(a, &s2, to))
+		return forward_attr(t, done, s.node);
+	t->change.postponed = true;
+	r = task_add(t, s.node);
+	if (r == 0) {
+		pname_set(t->change.at.name, PNAME_CHANGED, &s.attr);
+		pname_set(t->change.at2.name, PNAME_CHANGED, &s.attr);
+		r = answer_attr(a, done, arg, 0, &s.attr);
+		pending_run(&a->pending);
+	}
+	return r;
+}
+
+static void merge(struct be_attr *now, const struct be_attr *want)
+{
+	if (want->valid & BE_ATTR_OWNER) {
+		/* As the kernel of the server will: it clears these for a new owner. */
+		if (attr_is_reg(now) && (now->uid != want->uid || now->gid != want->gid))
+			now->mode &= ~06000u;
+		now->uid = want->uid;
+		now->gid = want->gid;
+	}
+	if (want->valid & BE_ATTR_MODE)
+		now->mode = (now->mode & S_IFMT) | (want->mode & 07777);
+	if (want->valid & BE_ATTR_TIMES) {
+		now->atime = want->atime;
+		now->mtime = want->mtime;
+	}
+}
+
+/*
+ * One that still waits on the same name takes the new one along, unless something was done after it:
+ * what is made in a directory changes its times.
+ */
+static bool merge_waiting(struct async *a, const char *path, enum be_target target,
+			  const struct be_attr *want, struct be_attr *now)
+{
+	struct pname *n = pending_find(&a->pending, path);
+	struct change *last = n ? pname_last(n) : NULL;
+	struct task *t;
+
+	if (!last || last->kind != CHANGE_SETATTR || !last->postponed || last->sent || last->err ||
+	    !list_empty(&last->later))
+		return false;
+	t = list_entry(last, struct task, change);
+	if (t->target != target || !async_may_change(a, &n->attr, want))
+		return false;
+	merge(&n->attr, want);
+	*now = n->attr;
+	t->want.valid |= want->valid;
+	t->want.mode = now->mode & 07777; /* the owner goes first, and may clear bits of it */
+	t->want.uid = now->uid;
+	t->want.gid = now->gid;
+	t->want.atime = now->atime;
+	t->want.mtime = now->mtime;
+	return true;
+}
+
+int async_setattr(struct backend *b, const char *path, enum be_target target,
+		  const struct be_attr *want, be_attr_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, path, NULL);
+	struct be_attr attr;
+	struct seen s;
+	struct task *t;
+
+	if (r)
+		return answer_attr(a, done, arg, r, NULL);
+	if (async_file_fold(a, path, want, &attr) || merge_waiting(a, path, target, want, &attr))
+		return answer_attr(a, done, arg, 0, &attr);
+	s = async_see(a, path);
+	t = task_create(a, CHANGE_SETATTR, path, NULL, arg);
+	if (!t)
+		return -ENOMEM;
+	t->want = *want;
+	t->target = target;
+	if (!async_may_postpone(a, 0) || s.what != SEEN_PRESENT || target == BE_FOLLOWED ||
+	    (target == BE_THE_LINK && !a->ops->info(a->below)->caps.lsetstat) ||
+	    !async_may_change(a, &s.attr, want))
+		return forward_attr(t, done, s.node);
+	attr = s.attr;
+	merge(&attr, want);
+	t->change.postponed = true;
+	r = task_add(t, s.node);
+	if (r == 0) {
+		enum pname_state state = t->change.at.name->state;
+
+		pname_set(t->change.at.name, state == PNAME_MADE ? state : PNAME_CHANGED, &attr);
+		r = answer_attr(a, done, arg, 0, &attr);
+		pending_run(&a->pending);
+	}
+	return r;
+}
+
+int async_remove(struct backend *b, const char *path, be_status_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, path, NULL);
+	struct seen s;
+	struct task *t;
+
+	if (r)
+		return answer_status(a, done, arg, r);
+	s = async_see(a, path);
+	t = task_create(a, CHANGE_REMOVE, path, NULL, arg);
+	if (!t)
+		return -ENOMEM;
+	pending_mend(&a->pending, path);
+	if (!async_may_postpone(a, 0) || !async_may_remove(a, &s) || attr_is_dir(&s.attr))
+		return forward_status(t, done, NULL);
+	t->change.postponed = true;
+	r = task_add(t, NULL);
+	if (r == 0) {
+		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
+		r = answer_status(a, done, arg, 0);
+		pending_run(&a->pending);
+	}
+	return r;
+}
+
+int async_rmdir(struct backend *b, const char *path, be_status_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, path, NULL);
+	struct seen s;
+	struct task *t;
+
+	if (r)
+		return answer_status(a, done, arg, r);
+	s = async_see(a, path);
+	t = task_create(a, CHANGE_RMDIR, path, NULL, arg);
+	if (!t)
+		return -ENOMEM;
+	if (!async_may_postpone(a, 0) || !async_may_remove(a, &s) || !attr_is_dir(&s.attr) ||
+	    !s.node || !listing_is_empty(a->v, s.node))
+		return forward_status(t, done, NULL);
+	t->change.postponed = true;
+	r = task_add(t, NULL);
+	if (r == 0) {
+		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
+		r = answer_status(a, done, arg, 0);
+		pending_run(&a->pending);
+	}
+	return r;
+}
+
+static bool may_rename(struct async *a, const struct seen *from, const struct seen *to,
+		       const char *new_name, enum be_rename_flags flags)
+{
+	if (!a->ops->info(a->below)->caps.posix_rename || !async_may_remove(a, from) ||
+	    attr_is_dir(&from->attr))
+		return false;
+	if (async_may_make(a, to, new_name))
+		return true;
+	return flags == BE_RENAME_REPLACE && async_may_remove(a, to) && !attr_is_dir(&to->attr) &&
+	       (!from->node || from->node != to->node);
+}
+
+int async_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
+		 be_status_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	int r = told(a, from, to);
+	struct seen s, s2;
+	struct task *t;
+
+	if (r)
+		return answer_status(a, done, arg, r);
+	s = async_see(a, from);
+	s2 = async_see(a, to);
+	t = task_create(a, CHANGE_RENAME, from, to, arg);
+	if (!t)
+		return -ENOMEM;
+	t->flags = flags;
+	pending_mend(&a->pending, to);
+	if (!async_may_postpone(a, 0) || !may_rename(a, &s, &s2, to, flags))
+		return forward_status(t, done, s.node);
+	t->change.postponed = true;
+	r = task_add(t, s.node);
+	if (r == 0) {
+		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
+		pname_set(t->change.at2.name, PNAME_CHANGED, &s.attr);
+		r = answer_status(a, done, arg, 0);
+		pending_run(&a->pending);
+	}
+	return r;
+}
