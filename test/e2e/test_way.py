@@ -530,7 +530,7 @@ def test_traffic_goes_on_across_key_exchanges(who, top, people, area, mounter, s
         mount = Way(who, sshd, area, mounter).mount(directory=area, **({"RekeyLimit": "1M"} if side == "client" else {}))
         before = sshd.log_text().count("SSH2_MSG_NEWKEYS received")
         who.run(["sh", "-c", "cat data > copy & cmp data $0 & wait; cmp copy $0", str(data)], cwd=mount.dir)
-        assert sshd.log_text().count("SSH2_MSG_NEWKEYS received") - before >= 20
+        assert sshd.log_text().count("SSH2_MSG_NEWKEYS received") - before >= 10
         assert status_of(mount)["reconnects"] == 0
         assert (area / "copy").read_bytes() == data.read_bytes()
 
@@ -550,7 +550,7 @@ def test_nothing_of_the_users_is_written_but_known_hosts(who, sshd, area):
         argv = [os.environ["SFTPFS"], *map(str, login_args(sshd, who, **changes)), *map(str, args),
                 sshd.target(who, "/etc"), str(place)]
         process = subprocess.Popen(["strace", "-u", who.name, "-f", "-qq", "-o", str(trace), "-e", "trace=%file", *argv,
-                                    "-f"], env=who.env())
+                                    "-f"], env=who.env(ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"))
         wait_until(lambda: is_mounted(place) or process.poll() is not None, what="mount")
         who.run(["cat", str(place / "passwd")])
         who.run(["fusermount3", "-u", str(place)])
