@@ -76,7 +76,7 @@ struct node {
 
 	/* Directories */
 	struct listing *listing; /* complete and ours to answer from, or NULL */
-	struct listing *filling; /* on its way for nobody yet: who needs one takes it over */
+	struct listing *filling; /* referenced: on its way for nobody yet, who needs one takes it over */
 	uint64_t inside_count;	 /* our own changes of what a listing shows */
 	uint64_t fsid;		 /* of its filesystem, where fsid_known */
 	int64_t lookup_ms;	 /* when the server was first asked for `lookups` of its names */

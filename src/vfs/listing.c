@@ -266,8 +266,7 @@ static void wake(struct listing *l)
 /* A listing that nobody has asked for fails, or becomes too long. */
 static void give_up(struct listing *l)
 {
-	l->ref_count++;
-	fill_stop(l);
+	fill_stop(l); /* the node's reference is ours now */
 	l->err = -EIO;
 	l->complete = true;
 	walk_filled(l->v, l);
@@ -437,11 +436,13 @@ static void fill_done(void *arg, const struct be_status *st)
 		give_up(l);
 		return;
 	}
-	if (n->filling == l)
+	l->ref_count++;
+	if (n->filling == l) {
 		n->filling = NULL;
+		listing_unref(l);
+	}
 	if (st->code != BE_OK) {
 		path = node_path(v, n, NULL, &err);
-		l->ref_count++; /* for the second look */
 		errno_resolve(v, &(struct errno_query){.kind = OP_OPENDIR, .path = path}, st,
 			      fill_failed, l);
 		free(path);
@@ -450,7 +451,6 @@ static void fill_done(void *arg, const struct be_status *st)
 	l->complete = true;
 	install(l);
 	l->node = NULL;
-	l->ref_count++;
 	wake(l);
 	walk_filled(v, l);
 	node_unref(v, n);
@@ -512,7 +512,6 @@ struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 	if (!l || !is_current(l))
 		return fill_start(v, n, err);
 	n->filling = NULL; /* its own now, to stream from if it becomes long */
-	l->ref_count++;
 	return l;
 }
 
@@ -528,9 +527,14 @@ struct listing *listing_ahead(struct vfs *v, struct node *n)
 		l->ref_count++;
 		return l;
 	}
+	l = n->filling; /* overtaken */
+	n->filling = NULL;
+	listing_unref(l);
 	l = fill_start(v, n, &err);
-	if (l)
+	if (l) {
 		n->filling = l;
+		l->ref_count++;
+	}
 	return l;
 }
 
