@@ -126,6 +126,7 @@ struct conn {
 	bool cancelled;		    /* reset or stop was asked for while connecting */
 	struct list taken_commands; /* taken from the mailbox, not yet carried out */
 	struct list lanes;	    /* struct lane */
+	bool sweep_due;		    /* a lane may be done with: not to wait before that is seen to */
 	bool first_done;	    /* a connection has been up once: never prompt again */
 	struct link_error failure;  /* set by conn_fail() */
 	bool failed;

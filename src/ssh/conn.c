@@ -366,12 +366,12 @@ static void command_run(struct conn *c, struct conn_command *cmd)
 	case CONN_COMMAND_END_LANE:
 		l = lane_find(c, cmd->lane);
 		if (l)
-			l->ending = true;
+			l->ending = c->sweep_due = true;
 		break;
 	case CONN_COMMAND_CLOSE_LANE:
 		l = lane_find(c, cmd->lane);
 		if (l)
-			l->closing = true;
+			l->closing = c->sweep_due = true;
 		break;
 	case CONN_COMMAND_PROBE:
 		if (c->state == CONN_UP && c->ops->probe)
@@ -421,6 +421,7 @@ static void conn_take(struct conn *c)
 
 static void conn_sweep(struct conn *c)
 {
+	c->sweep_due = false;
 	list_for_each_safe(pos, tmp, &c->lanes) {
 		struct lane *l = list_entry(pos, struct lane, entry);
 
@@ -469,6 +470,8 @@ bool conn_idle(struct conn *c, struct pollfd *fds, unsigned count, int timeout_m
 	struct pollfd all[WAIT_FD_MAX + 2];
 	bool ready = false;
 
+	if (c->sweep_due)
+		return false;
 	for (unsigned i = 0; i < count; i++) {
 		all[i] = fds[i];
 		all[i].revents = 0;

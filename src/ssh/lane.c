@@ -98,8 +98,10 @@ void lane_consume(struct lane *l, size_t len)
 		l->out_off -= packet_len;
 		list_del(&p->entry);
 		conn_packet_free(p);
-		if (list_empty(&l->out))
+		if (list_empty(&l->out)) {
+			l->conn->sweep_due |= l->ending || l->closing;
 			conn_lane_drained(l);
+		}
 	}
 }
 
