@@ -13,6 +13,9 @@
 
 #include "fuse/fusefs.h"
 #include "options.h"
+#include "scp/scp.h"
+#include "scp/share.h"
+#include "scp/shell.h"
 #include "sftp/sftp.h"
 #include "util/data.h"
 #include "util/timer.h"
@@ -33,8 +36,13 @@ struct program {
 
 	struct clock clock;
 	struct budget budget;
-	struct link *link; /* owned by fxp once that exists */
-	struct fxp_backend *fxp;
+	struct link *link; /* owned by fxp or shell once that exists, and by share if there is one */
+	struct scp_share *share;   /* NULL: SFTP only */
+	struct fxp_backend *fxp;   /* this one */
+	struct scp_shell *shell;   /* or this one */
+	struct scp_backend *scp;   /* contents, over one of them; or NULL */
+	struct backend *backend;   /* what vfs uses */
+	const char *dir;	   /* on the server, as asked for */
 	struct idmap *idmap; /* NULL: none */
 	struct vfs *vfs;
 	struct fusefs *fusefs;
@@ -76,6 +84,20 @@ int program_mount(struct program *p);
 
 /* Signals come through a descriptor from here on. Return: 0 or a negative errno. */
 int program_loop_init(struct program *p);
+
+/* fxp_started_fn, with the program as its argument. */
+void program_started(void *arg, const struct link_error *error, const char *root_path,
+		     const struct be_attr *root_attr);
+
+/*
+ * program_backend.c: the backend that the options and the server allow, connected, over p->link.
+ * Return: as program_connect(). Blocks: for the network.
+ */
+int program_backend_choose(struct program *p, const char *dir, bool (*step)(struct program *p));
+void program_backend_wake(struct program *p);
+void program_backend_reconnect(struct program *p);
+void program_backend_stats(struct program *p, struct fxp_stats *out);
+void program_backend_destroy(struct program *p);
 
 /* Serves until the mount is gone and what is left is delivered. Return: an exit code. */
 int program_loop(struct program *p);

@@ -85,7 +85,6 @@ static void warn_without_effect(const struct options *o)
 		bool given;
 		const char *name;
 	} words[] = {
-	    {o->transfer == OPTIONS_TRANSFER_SCP, "transfer=scp"},
 	    {o->verify, "verify"},
 	    {o->xattr, "xattr"},
 	};

@@ -133,7 +133,7 @@ static const struct options_spec table[] = {
     NUMBER(CONNECT, "bind_port", "PORT", bind_port, 1, 65535, "local port"),
     SECONDS(CONNECT, "banner_timeout", banner_timeout_ms, "wait so long for the server's first words (15)"),
     SECONDS(CONNECT, "login_timeout", login_timeout_ms, "and for the end of the login (120; 0: for ever)"),
-    CHOICE(CONNECT, "transfer", "auto|sftp|scp", transfer, "protocol (auto)"),
+    CHOICE(CONNECT, "transfer", "auto|sftp|scp", transfer, "SFTP, or SCP and a shell (auto: what is there)"),
     SET(CONNECT, "delay_connect", delay_connect, 1, "mount first, connect with the first use"),
     SET(CONNECT, "no_check_root", no_check_root, 1, "do not look whether the directory exists"),
     SIZE(CONNECT, "max_read", read_len_max, 1, 1 << 30, "largest read sent to the server"),

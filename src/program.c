@@ -80,7 +80,7 @@ static void delayed_start(struct program *p)
 	vfs_create_as_caller(p->vfs, creates_as_caller(p));
 }
 
-static void on_started(void *arg, const struct link_error *error, const char *root_path,
+void program_started(void *arg, const struct link_error *error, const char *root_path,
                        const struct be_attr *root_attr)
 {
 	struct program *p = arg;
@@ -121,7 +121,7 @@ static bool needs_login(const struct options *o)
 
 static void find_login(struct program *p)
 {
-	struct backend *be = fxp_backend(p->fxp);
+	struct backend *be = p->backend;
 
 	if (be->ops->stat(be, ".", true, on_home, p) != 0)
 		return;
@@ -145,17 +145,16 @@ static const char *delayed_dir(const char *dir)
 	return dir[0] ? dir : ".";
 }
 
+static bool go_on(struct program *p)
+{
+	if (!stopped_by)
+		step(p);
+	return !stopped_by;
+}
+
 int program_connect(struct program *p)
 {
 	const struct options *o = p->options;
-	const struct fxp_config cfg = {
-	    .read_len_max = (size_t)o->read_len_max,
-	    .write_len_max = (size_t)o->write_len_max,
-	    .reconnect = !o->passive,
-	    .delay_connect = o->delay_connect,
-	    .probe_interval_ms = 15000,
-	    .probe_count_max = 3,
-	};
 
 	const char *dir = o->delay_connect ? delayed_dir(o->dir) : o->dir;
 
@@ -163,23 +162,15 @@ int program_connect(struct program *p)
 	int r = program_link(o, &p->link, &p->error);
 	if (r)
 		return stopped_by ? stopped(p) : r;
-	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, dir, !o->no_check_root,
-	                            on_started, p);
-	if (!p->fxp) {
-		link_destroy(p->link);
-		p->link = NULL;
-		snprintf(p->error.text, sizeof(p->error.text), "out of memory");
-		return LINK_FAIL_NETWORK;
-	}
-
+	r = program_backend_choose(p, dir, go_on);
+	if (r && !stopped_by)
+		return r;
 	if (o->delay_connect) {
 		p->root = strdup(dir);
 		if (!p->root)
 			snprintf(p->error.text, sizeof(p->error.text), "out of memory");
 		return p->root ? 0 : LINK_FAIL_NETWORK;
 	}
-	while (!p->started && !stopped_by)
-		step(p);
 	if (p->started && !p->error.fail && needs_login(o))
 		find_login(p);
 	if (stopped_by)
@@ -224,7 +215,7 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .kernel_cache = o->kernel_cache,
 	    .sync_write = o->sync_write,
 	    .hardlink = !o->disable_hardlink,
-	    .async = o->async && !o->sync_write,
+	    .async = o->async && !o->sync_write && !p->scp,
 	    .fsync_strict = o->fsync == 1,
 	    .follow_symlinks = o->follow_symlinks,
 	    .file_timeout_ms = o->file_timeout_ms,
@@ -244,7 +235,7 @@ static void on_reconnect(void *ctx)
 {
 	struct program *p = ctx;
 
-	fxp_backend_reconnect(p->fxp);
+	program_backend_reconnect(p);
 }
 
 static void on_quiesce(void *ctx)
@@ -276,7 +267,7 @@ int program_mount(struct program *p)
 	const struct options *o = p->options;
 	struct vfs_config vcfg;
 	struct options_list list = {0};
-	struct backend *be = fxp_backend(p->fxp);
+	struct backend *be = p->backend;
 	char text[256] = "out of memory";
 
 	if (program_idmap(p, login_attr(p)) != 0)
@@ -322,7 +313,7 @@ void program_finish(struct program *p)
 		fusefs_unmount(p->fusefs);
 	if (p->vfs)
 		vfs_quiesce(p->vfs);
-	fxp_backend_destroy(p->fxp);
+	program_backend_destroy(p);
 	if (p->fusefs && fusefs_unanswered_count(p->fusefs))
 		log_error(LOG_MAIN, "%zu requests were left unanswered",
 		          fusefs_unanswered_count(p->fusefs));

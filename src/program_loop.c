@@ -70,7 +70,7 @@ static void take_signals(struct program *p)
 	while (read(p->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1) {
 			log_info(LOG_MAIN, "asked to reconnect by SIGUSR1");
-			fxp_backend_reconnect(p->fxp);
+			program_backend_reconnect(p);
 			continue;
 		}
 		log_info(LOG_MAIN, "ended by signal %u", info.ssi_signo);
@@ -96,7 +96,7 @@ static void notice_sleep(struct program *p)
 
 	if (now_ms - p->suspended_ms > SLEPT_MS) {
 		log_info(LOG_MAIN, "the machine has slept, looking whether the server is there");
-		fxp_backend_wake(p->fxp);
+		program_backend_wake(p);
 	}
 	p->suspended_ms = now_ms;
 }
@@ -115,7 +115,7 @@ static void take_routes(struct program *p)
 	if (!route_appeared(p->route_fd))
 		return;
 	log_verbose(LOG_MAIN, "a route has appeared");
-	fxp_backend_wake(p->fxp);
+	program_backend_wake(p);
 }
 
 static void turn(struct program *p, int timeout_ms)

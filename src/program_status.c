@@ -73,7 +73,7 @@ void program_status(void *ctx, char *json, size_t size)
 
 	b.max_len = size - 2;
 	link_facts(p->link, &facts);
-	fxp_backend_stats(p->fxp, &fs);
+	program_backend_stats(p, &fs);
 	vfs_get_stats(p->vfs, &vs);
 
 	buf_add_str(&b, "{");

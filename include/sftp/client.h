@@ -129,6 +129,7 @@ struct fxp_client {
 	bool broken;                 /* reset was asked for; `down` is to follow */
 	bool failing;                /* inside fxp_client_fail_all() */
 	bool blamed;                 /* a malformed reply broke it: the other requests are innocent */
+	bool greeted;                /* a server has ever said VERSION */
 	bool answered;               /* a request has been, since it was UP */
 	struct link_error own_error; /* why we broke it; fail is NONE otherwise */
 

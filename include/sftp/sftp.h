@@ -20,6 +20,7 @@ struct fxp_backend;
 struct fxp_config {
 	size_t read_len_max;  /* user's cap on one READ; 0: what the server allows */
 	size_t write_len_max; /* the same for WRITE */
+	const char *server_command; /* runs the SFTP server, static; NULL: the subsystem */
 	bool reconnect;	      /* after a loss: connect again and continue */
 	bool delay_connect;   /* connect when the first request comes; see fxp_backend_create() */
 	int64_t probe_interval_ms; /* links without probes of their own: REALPATH after this silence */
@@ -69,6 +70,9 @@ void fxp_backend_reconnect(struct fxp_backend *fb);
  * is not tried again, and an attempt that hangs makes room for a new one.
  */
 void fxp_backend_wake(struct fxp_backend *fb);
+
+/* The server has said that it speaks SFTP, at least once. */
+bool fxp_backend_greeted(const struct fxp_backend *fb);
 
 void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out);
 

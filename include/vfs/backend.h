@@ -254,6 +254,13 @@ struct be_ops {
 	int (*write)(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
 		     size_t block_off, size_t len, be_status_fn *done, void *arg);
 
+	/*
+	 * NULL: a WRITE is answered when the server has it. Otherwise WRITEs are answered when they
+	 * are safe here, and this delivers them: everything written to the file before is on the
+	 * server under its name, or the outcome says why not.
+	 */
+	int (*flush)(struct backend *b, struct be_file *f, be_status_fn *done, void *arg);
+
 	/* To stable storage. BE_UNSUPPORTED where the server has nothing for it. */
 	int (*fsync)(struct backend *b, struct be_file *f, be_status_fn *done, void *arg);
 

@@ -107,6 +107,9 @@ void file_send_times(struct node *n);
 /* The open file of `n` that made it, for writing; NULL: there is none. */
 struct file *file_creator(const struct node *n);
 
+/* write.c: at release, where the backend delivers only when told to. */
+void file_deliver(struct file *f);
+
 /* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
 void file_settle_unused(struct vfs *v, struct node *n);
 

@@ -167,6 +167,11 @@ void fxp_backend_wake(struct fxp_backend *fb)
 		fxp_session_hurry(fb);
 }
 
+bool fxp_backend_greeted(const struct fxp_backend *fb)
+{
+	return fb->client.greeted;
+}
+
 void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out)
 {
 	const struct fxp_client *c = &fb->client;

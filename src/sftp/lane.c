@@ -45,6 +45,7 @@ static int lane_open(struct fxp_client *c, enum lane_class lane_class)
 	struct fxp_lane *lane = calloc(1, sizeof(*lane));
 	struct lane_spec spec = {.lane_class = lane_class,
 	                         .budget = c->budget,
+	                         .command = c->cfg.server_command,
 	                         .packet_len_max = FXP_PACKET_LEN_MAX};
 	int err;
 
@@ -81,8 +82,9 @@ static void on_up(void *ctx)
 	err = lane_open(c, LANE_META);
 	if (err)
 		fxp_client_break(c, LINK_FAIL_NETWORK, "cannot open a channel: %s", strerror(-err));
-	else
+	else if (!strstr(c->facts.server_banner, "dropbear"))
 		fxp_client_want_lanes(c, LANE_BULK, FIRST_BULK_LANES);
+	/* Some versions of dropbear drop the connection when several programs are not there. */
 }
 
 static void on_down(void *ctx, const struct link_error *error)
@@ -213,6 +215,8 @@ static void meta_up(struct fxp_client *c, struct fxp_lane *lane, fxp_ext_set ext
 	struct fxr_args args = {0};
 
 	c->meta = lane;
+	c->greeted = true;
+	fxp_client_want_lanes(c, LANE_BULK, FIRST_BULK_LANES);
 	c->exts = exts;
 	c->symlink_swapped = symlink_swapped(c);
 	c->limits = (struct fxp_limits){0};

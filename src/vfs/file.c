@@ -144,6 +144,7 @@ void file_release(struct file *f)
 	if (f->plain)
 		file_release(f->plain);
 	file_send(f);
+	file_deliver(f);
 	timer_cancel(&f->flush_timer);
 	hash_del(&v->files, &f->by_fh);
 	list_del(&f->in_node);

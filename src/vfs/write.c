@@ -255,6 +255,23 @@ void file_send(struct file *f)
 	data_unref(block);
 }
 
+void file_deliver(struct file *f)
+{
+	struct vfs *v = f->v;
+	struct sent *s;
+
+	if (!v->ops->flush || !f->wrote)
+		return;
+	s = malloc(sizeof(*s));
+	if (!s)
+		return; /* the backend delivers what is left of a closed file, but nobody hears of it */
+	*s = (struct sent){.file = file_ref(f)};
+	f->node->unacked_count++;
+	v->unacked_count++;
+	if (v->ops->flush(v->be, f->be, write_answered, s) != 0)
+		acknowledged(s, -EIO);
+}
+
 void file_send_node(struct node *n)
 {
 	list_for_each(e, &n->files)
@@ -623,6 +640,51 @@ static void flush_send(struct op *op)
 		op->pending++;
 }
 
+static void delivered(void *arg, const struct be_status *st);
+
+/* One more answer to wait for, where WRITEs are not answered by the server. */
+static void deliver(struct op *op)
+{
+	struct vfs *v = op->v;
+	int err;
+
+	if (!v->ops->flush || (op->file->flags & O_ACCMODE) == O_RDONLY)
+		return;
+	err = v->ops->flush(v->be, op->file->be, delivered, op);
+	if (err == 0)
+		op->pending++;
+	else if (!op->err)
+		op->err = err;
+}
+
+static void delivery_failed(void *arg, int err)
+{
+	struct op *op = arg;
+
+	op->err = op->err ? op->err : err;
+	one_less(op);
+}
+
+static void delivered(void *arg, const struct be_status *st)
+{
+	struct op *op = arg;
+	struct node *n = op->node;
+	char *path;
+	int err;
+
+	if (st->code == BE_OK) {
+		one_less(op);
+		return;
+	}
+	op->v->write_error_count++;
+	n->torn = true;
+	path = node_path(op->v, n, NULL, &err);
+	errno_resolve(op->v,
+		      &(struct errno_query){.kind = OP_FLUSH, .path = path, .len = n->attr.size},
+		      st, delivery_failed, op);
+	free(path);
+}
+
 void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
 {
 	struct op *op = op_on_file(v, req, OP_FLUSH, fh);
@@ -631,9 +693,10 @@ void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
 		return;
 	if ((op->file->flags & O_ACCMODE) != O_RDONLY && op->node->dirty)
 		flush_send(op);
-	if (v->async && op->file->be)
+	deliver(op);
+	if (v->async && op->file->be && !op->err)
 		op->err = async_take_error(v->async, op->file->be);
-	if (op->file->wrote || op->pending > 1)
+	if (op->file->wrote || op->pending > 1 || op->err)
 		wait_for_writes(op);
 	else
 		one_less(op);
@@ -649,6 +712,7 @@ void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
 	can = v->ops->info(v->be)->caps.fsync;
 	file_send_node(op->node);
 	file_send_times(op->node);
+	deliver(op);
 	/* A journal waits for all that it has acknowledged, whatever the server can do. */
 	if ((can || v->async) && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
 		op->pending++;

@@ -52,9 +52,11 @@ def keygen(path, kind, passphrase=""):
 
 
 class Sshd:
-    """An sshd of our own on 127.0.0.1. `directives` replace or add lines of its configuration."""
+    """An sshd of our own on 127.0.0.1. `directives` replace or add lines of its configuration; `wrapper` is put in
+    front of its command line."""
 
-    def __init__(self, directory, directives=None, users=()):
+    def __init__(self, directory, directives=None, users=(), wrapper=()):
+        self.wrapper = list(wrapper)
         self.dir = Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.dir.chmod(0o755)
@@ -124,7 +126,7 @@ class Sshd:
             port = self.port or free_port()
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config()), "-p", str(port)],
+                    [*self.wrapper, "/usr/sbin/sshd", "-D", "-e", "-f", str(self._config()), "-p", str(port)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
             if self._answers(port):
                 self.port = port

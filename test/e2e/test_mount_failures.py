@@ -194,7 +194,7 @@ def test_configuration_that_ssh_refuses(attempt, area):
 
 @pytest.mark.parametrize("server, words", [("nosuchsubsystem", "nosuchsubsystem"), ("/nonexistent/server", "127")])
 def test_sftp_server_that_does_not_run(attempt, server, words):
-    attempt.fails(REMOTE, words, args=attempt.args(extra=["-o", f"sftp_server={server}"]))
+    attempt.fails(REMOTE, words, args=attempt.args(extra=["-o", f"sftp_server={server}", "-o", "transfer=sftp"]))
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x", "", "22x", "-1"])

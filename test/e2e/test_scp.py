@@ -1,0 +1,224 @@
+"""Hosts without SFTP, and `-o transfer=`: contents by SCP or cat, everything else through a shell."""
+
+import errno
+import itertools
+import os
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from busybox import BusyBoxHost
+from conftest import Mounter, _own_dir, login_args
+from server import Sshd
+from test_basics import ODD_NAMES, read, write
+from trees import make_tree, same
+
+serial = itertools.count()
+
+HIDE_SFTP_SERVER = ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                    'mount --bind /dev/null /usr/lib/openssh/sftp-server && exec "$0" "$@"']
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="hosts without SFTP are made with mount namespaces")
+
+
+@pytest.fixture(scope="module")
+def hosts(top, people, sshd):
+    """Made when first used: name -> server."""
+    made = {"full": sshd}
+
+    def get(name):
+        if name not in made:
+            place = top / f"host-{name}"
+            if name == "bare":
+                made[name] = Sshd(place, {"Subsystem": None}, people.values(), HIDE_SFTP_SERVER)
+            elif name == "exec":
+                made[name] = Sshd(place, {"Subsystem": None}, people.values())
+            else:
+                made[name] = BusyBoxHost(place, top, people.values(), scp=name == "busybox-scp")
+        return made[name]
+
+    yield get
+    for name, server in made.items():
+        if name != "full":
+            server.stop()
+
+
+def mount_args(host, name, who):
+    args = login_args(host, who)
+    return [*args, "-o", "transfer=scp"] if name == "full" else args
+
+
+@pytest.fixture(scope="module", params=["busybox", "busybox-scp", "bare", "full"])
+def scp_mount(request, top, hosts, who):
+    """A mount whose contents go by SCP or cat: .dir is the mount, .base what it shows."""
+    if request.param != "full" and os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = hosts(request.param)
+    made = Mounter(top)
+    base = _own_dir(top / f"scpbase{next(serial)}", who)
+    mount = made(who, host.target(who, base), mount_args(host, request.param, who))
+    yield SimpleNamespace(dir=mount.dir, base=base, mount=mount, host=host, name=request.param)
+    made.finish()
+
+
+@pytest.fixture
+def there(scp_mount, who):
+    """(directory in the mount, the same on the server)"""
+    name = f"s{next(serial)}"
+    who.call(os.mkdir, scp_mount.dir / name)
+    yield scp_mount.dir / name, scp_mount.base / name
+    scp_mount.mount.check_alive()
+
+
+@pytest.fixture(scope="module")
+def small_tree(top, who):
+    path = _own_dir(top / f"small-{who.name}-{next(serial)}", who) / "tree"
+    who.call(make_tree, path, 12, 80)
+    return path
+
+
+def run(*argv, **kwargs):
+    done = subprocess.run(argv, capture_output=True, check=False, **kwargs)
+    assert done.returncode == 0, (argv, (done.stdout + done.stderr).decode(errors="replace")[-3000:])
+    return done.stdout
+
+
+def test_the_log_says_which_way_and_why(scp_mount):
+    text = scp_mount.mount.log_text()
+    assert "transfer: contents by SCP" in text
+    assert text.count("transfer: contents") == 1
+
+
+def test_cp_a_and_back(there, small_tree, tmp_path_factory, who):
+    mnt, srv = there
+    run("cp", "-a", small_tree, mnt / "tree")
+    same(small_tree, srv / "tree")
+    same(small_tree, mnt / "tree")
+    assert run("find", mnt / "tree", "-printf", "%P %y\\0") .count(b"\0") == \
+        run("find", small_tree, "-printf", "%P %y\\0").count(b"\0")
+
+
+def test_tar_rsync_git(there, small_tree, who):
+    mnt, srv = there
+    archive = run("tar", "-C", small_tree.parent, "-cf", "-", "tree")
+    run("tar", "-C", mnt, "-xpf", "-", input=archive)
+    same(small_tree, srv / "tree")
+    run("rsync", "-a", f"{small_tree}/", f"{mnt}/copy/")
+    assert run("rsync", "-an", "--itemize-changes", f"{small_tree}/", f"{mnt}/copy/") == b""
+    same(small_tree, srv / "copy")
+    repo = mnt / "repo"
+    run("git", "-c", "init.defaultBranch=main", "init", "-q", repo)
+    (repo / "file").write_text("text\n")
+    for args in (["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", "first"]):
+        run("git", "-c", "safe.directory=*", "-C", repo, *args)
+    run("git", "-c", "safe.directory=*", "clone", "-q", repo, mnt / "clone")
+    assert (srv / "clone" / "file").read_text() == "text\n"
+    run("git", "-c", "safe.directory=*", "-C", mnt / "clone", "fsck", "--full")
+    run("diff", "-r", "--exclude=.git", repo, mnt / "clone")
+    run("rm", "-rf", mnt / "tree", mnt / "copy", mnt / "repo", mnt / "clone")
+    assert os.listdir(srv) == []
+
+
+def test_odd_names_are_never_interpreted(there):
+    mnt, srv = there
+    names = [*ODD_NAMES, b"$(touch pwned)", b"`touch pwned`", b"a;touch pwned", b"-rf", b"it's", b"a\nb", b"\n", b"x\n",
+             b"*", b"\\n", b"\"", b"~", b"#x", b"a b", b"&", b"%s", b"'", b"''"]
+    for name in dict.fromkeys(names):
+        path = os.path.join(os.fsencode(mnt), name)
+        write(path, name * 2)
+        assert read(os.path.join(os.fsencode(srv), name)) == name * 2
+        os.chmod(path, 0o600)
+        os.utime(path, (1_000_000_000, 1_000_000_001))
+        os.rename(path, path[:-len(name)] + b"renamed")
+        os.rename(path[:-len(name)] + b"renamed", path)
+        assert os.stat(os.path.join(os.fsencode(srv), name)).st_mtime == 1_000_000_001
+    assert sorted(os.listdir(os.fsencode(mnt))) == sorted(dict.fromkeys(names))
+    assert sorted(os.listdir(os.fsencode(srv))) == sorted(dict.fromkeys(names))
+    for name in dict.fromkeys(names):
+        assert read(os.path.join(os.fsencode(mnt), name)) == name * 2
+        os.unlink(os.path.join(os.fsencode(mnt), name))
+    assert os.listdir(srv) == []
+
+
+def test_a_partial_change_keeps_the_rest(there):
+    mnt, srv = there
+    data = bytearray(os.urandom(3_000_000))
+    (srv / "f").write_bytes(data)
+    os.chmod(srv / "f", 0o741)
+    with open(mnt / "f", "r+b", buffering=0) as f:
+        f.seek(1_234_567)
+        f.write(b"changed")
+        f.seek(2_999_990)
+        f.write(b"over the end of it")
+        os.utime(f.fileno(), (1_000_000_000, 1_000_000_002))
+    data[1_234_567:1_234_574] = b"changed"
+    data[2_999_990:] = b"over the end of it"
+    assert (srv / "f").read_bytes() == data
+    info = os.stat(srv / "f")
+    assert (info.st_mode & 0o7777, int(info.st_mtime)) == (0o741, 1_000_000_002)
+    os.truncate(mnt / "f", 1000)
+    assert (srv / "f").read_bytes() == data[:1000]
+    with open(mnt / "f", "ab") as f:
+        f.write(b"appended")
+    assert (srv / "f").read_bytes() == data[:1000] + b"appended"
+    assert os.listdir(srv) == ["f"]
+
+
+def test_seeks_and_files_without_a_size(there):
+    mnt, srv = there
+    data = os.urandom(9_000_000)
+    (srv / "big").write_bytes(data)
+    with open(mnt / "big", "rb", buffering=0) as f:
+        for at in (8_999_000, 5_000_000, 100, 7_654_321, 0, 4_194_304):
+            assert os.pread(f.fileno(), 5000, at) == data[at:at + 5000]
+        assert f.read() == data
+    (srv / "empty").touch()
+    assert (mnt / "empty").read_bytes() == b""
+
+
+def test_links_keep_their_file(there):
+    mnt, srv = there
+    (mnt / "one").write_text("1")
+    os.link(mnt / "one", mnt / "two")
+    with open(mnt / "one", "w") as f:
+        f.write("both")
+    assert (srv / "two").read_text() == "both"
+    assert os.stat(srv / "one").st_ino == os.stat(srv / "two").st_ino
+    os.symlink("one", mnt / "s")
+    assert os.readlink(srv / "s") == os.readlink(mnt / "s") == "one"
+
+
+def test_removed_and_replaced_open_files_stay_readable(there):
+    mnt, srv = there
+    data = os.urandom(2_000_000)
+    (srv / "a").write_bytes(data)
+    with open(mnt / "a", "rb", buffering=0) as f:
+        os.unlink(mnt / "a")
+        assert f.read() == data
+    (mnt / "b").write_text("new")
+    (mnt / "c").write_bytes(data)
+    with open(mnt / "c", "rb", buffering=0) as f:
+        os.rename(mnt / "b", mnt / "c")
+        assert f.read() == data
+    assert (mnt / "c").read_text() == "new"
+
+
+def test_errors_are_those_of_a_local_disk(there, who):
+    mnt, srv = there
+    os.mkdir(mnt / "d")
+    (mnt / "d" / "f").touch()
+    for call, codes in ((lambda: os.rmdir(mnt / "d"), "ENOTEMPTY"), (lambda: os.mkdir(mnt / "d"), "EEXIST"),
+                        (lambda: os.stat(mnt / "no"), "ENOENT"), (lambda: os.rmdir(mnt / "d" / "f"), "ENOTDIR"),
+                        (lambda: os.unlink(mnt / "d"), "EISDIR"), (lambda: open(mnt / "d", "wb"), "EISDIR"),
+                        (lambda: os.open(mnt / "d" / "f", os.O_CREAT | os.O_EXCL), "EEXIST"),
+                        (lambda: os.rename(mnt / "d" / "f", mnt / "d"), "EISDIR|ENOTEMPTY"),
+                        (lambda: os.link(mnt / "d" / "f", mnt / "d" / "f"), "EEXIST")):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert errno.errorcode[caught.value.errno] in codes.split("|"), caught.value
+    if who.uid:
+        os.chmod(srv / "d" / "f", 0)
+        with pytest.raises(PermissionError):
+            open(mnt / "d" / "f", "rb")
+    assert os.statvfs(mnt).f_blocks == os.statvfs(srv).f_blocks
