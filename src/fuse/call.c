@@ -21,22 +21,11 @@ static void note_interrupt(fuse_req_t req, void *arg)
 {
 	struct fusefs_call *call = arg;
 
+	if (!list_empty(&call->interrupted_entry))
+		return;
 	call->interrupt_new = true;
 	call->fs->interrupt_new = true;
-	if (list_empty(&call->interrupted_entry))
-		list_push_back(&call->fs->interrupted, &call->interrupted_entry);
-}
-
-static void recheck_later(struct fusefs *fs)
-{
-	if (!list_empty(&fs->interrupted) && !timer_armed(&fs->recheck))
-		timer_set(fs->clock, &fs->recheck, fs->clock->now_ms + RECHECK_MS);
-}
-
-void fusefs_call_watch(struct fusefs_call *call)
-{
 	list_push_back(&call->fs->interrupted, &call->interrupted_entry);
-	recheck_later(call->fs);
 }
 
 struct fusefs_call *fusefs_call_create(fuse_req_t req)
@@ -88,7 +77,8 @@ static void interrupt_all(struct fusefs *fs, bool only_new)
 		call->interrupt_new = false;
 		vfs_interrupt(fs->vfs, &call->req, fusefs_caller_dying(call->req.pid));
 	}
-	recheck_later(fs);
+	if (!list_empty(&fs->interrupted) && !timer_armed(&fs->recheck))
+		timer_set(fs->clock, &fs->recheck, fs->clock->now_ms + RECHECK_MS);
 }
 
 void fusefs_call_pass_interrupts(struct fusefs *fs)

@@ -3,8 +3,8 @@
  * What procfs tells of the program that waits for an answer: is it about to die, and which process is
  * it? Thread: the loop. Blocks: for procfs.
  * Spec: proc(5), SigPnd: signals pending for the thread; a fatal signal to a process shows up as
- * SIGKILL pending in each of its threads. Once a thread is on its way out the signal is gone: then its
- * flags and exit code tell.
+ * SIGKILL pending in each of its threads. Once a thread is on its way out, and closes its files, the signal
+ * is gone, but its flags tell.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,9 +19,8 @@
 /* How long a thread's process is remembered: numbers of threads are used again, but not at once. */
 #define PROGRAM_LIFE_MS 1000
 
-#define STAT_FLAGS     9   /* fields of /proc/TID/stat */
-#define STAT_EXIT_CODE 52  /* 0 as well where we may not know */
-#define FLAG_EXITING   4ul /* the kernel's PF_EXITING */
+#define STAT_FLAGS   9   /* field of /proc/TID/stat */
+#define FLAG_EXITING 4ul /* the kernel's PF_EXITING */
 
 /* Return: 0 or a negative errno. */
 static int read_proc(pid_t tid, const char *name, char *text, size_t size)
@@ -60,13 +59,12 @@ static unsigned long stat_field(const char *stat, int number)
 	return at ? strtoul(at, NULL, 10) : 0;
 }
 
-static bool exits_by_signal(pid_t tid)
+static bool is_exiting(pid_t tid)
 {
 	char text[4096];
 
 	return read_proc(tid, "stat", text, sizeof(text)) == 0 &&
-	       stat_field(text, STAT_FLAGS) & FLAG_EXITING &&
-	       stat_field(text, STAT_EXIT_CODE) & 0x7f;
+	       stat_field(text, STAT_FLAGS) & FLAG_EXITING;
 }
 
 bool fusefs_caller_dying(pid_t tid)
@@ -79,7 +77,7 @@ bool fusefs_caller_dying(pid_t tid)
 	const char *at = status_of(tid, "\nSigPnd:", text, sizeof(text), &err);
 	if (!at)
 		return err == -ENOENT || err == -ESRCH; /* no such thread any more */
-	return strtoull(at, NULL, 16) & (1ULL << (SIGKILL - 1)) || exits_by_signal(tid);
+	return strtoull(at, NULL, 16) & (1ULL << (SIGKILL - 1)) || is_exiting(tid);
 }
 
 pid_t fusefs_caller_program(struct fusefs *fs, pid_t tid)

@@ -169,7 +169,6 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
-	fusefs_call_watch(call);
 	vfs_flush(call->fs->vfs, &call->req, fi->fh);
 }
 

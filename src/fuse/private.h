@@ -61,19 +61,13 @@ struct fusefs_call *fusefs_call_create(fuse_req_t req);
 /* After the reply. */
 void fusefs_call_destroy(struct fusefs_call *call);
 
-/*
- * Looks from time to time whether the caller has been killed: a program that exits closes its files,
- * and the kernel has no interrupt for that.
- */
-void fusefs_call_watch(struct fusefs_call *call);
-
 /* Tells vfs about interrupts, outside libfuse's locks. */
 void fusefs_call_pass_interrupts(struct fusefs *fs);
 
 /* timer_fn: looks again at interrupted calls that still wait. */
 void fusefs_call_recheck(void *arg);
 
-/* caller.c: does the thread have SIGKILL pending, or is it on its way out because of a signal? */
+/* caller.c: of a thread that got a signal: is SIGKILL pending, or is it on its way out? */
 bool fusefs_caller_dying(pid_t tid);
 
 /* caller.c: the process of a thread; 0 when it is not one of this host's. */

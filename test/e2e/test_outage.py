@@ -106,6 +106,8 @@ def test_byte_pipe_asks_the_machine_behind_it(who, direct, mounter, area):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_programs_go_while_the_network_is_dead(who, outage, number):
     """Also those in the middle of a change; nothing has come back when they are gone."""
+    names = [in_sub(outage, "d")(i) for i in range(2)] + [in_sub(outage, "new", 2)(i) for i in range(2)]
+    who.call(lambda: [os.path.exists(name) for name in names])  # the kernel knows: it will ask for the change at once
     outage.begin()
     programs = blocked(who, outage, 2, contents, lambda i: outage.dir / f"f{i}") + \
         blocked(who, outage, 2, os.mkdir, in_sub(outage, "d")) + \
@@ -151,6 +153,8 @@ def test_neighbours_do_not_hang(who, outage):
     before = who.run(["df", str(outage.dir)]).stdout
     outage.begin()
     waits, = blocked(who, outage, 1, contents, outage.dir / "f0")
+    begin = time.monotonic()
+    wait_until(lambda: time.monotonic() > begin + 6, what="everything that was cached has expired")
     for _ in range(2):
         listed = who.run(["ls", "-la", str(outage.dir.parent)], timeout=30).stdout.decode()
         assert outage.dir.name in listed
@@ -179,8 +183,10 @@ def test_mount_can_be_left_while_the_network_is_dead(who, outage, how):
     outage.mount.wait_ended()
 
 
-def test_what_was_not_delivered_is_told_at_the_end(who, direct, mounter, relays, area):
-    """Unmounted with data that the server never took: after drain_timeout it ends with 9 and says so."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_was_not_delivered_is_told_at_the_end(who, direct, mounter, relays, area, number):
+    """A program is killed, and leaves, with data that the server never took; unmounted after drain_timeout the daemon ends
+    with 9 and says so."""
     relay = relays(direct.port)
     mount = mounter.direct(who, relay.port, "-o", "drain_timeout=1", directory=area)
 
@@ -188,7 +194,7 @@ def test_what_was_not_delivered_is_told_at_the_end(who, direct, mounter, relays,
         fd = os.open(mount.dir / "f", os.O_WRONLY | os.O_CREAT)
         silent.wait(HANG)
         os.write(fd, b"never delivered")
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
     silent = multiprocessing.Event()
     program = Program(who, write_and_leave)
