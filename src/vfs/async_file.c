@@ -618,7 +618,8 @@ void async_file_moved(struct async *a, const char *from, const char *to)
 		struct afile *f = list_entry(e, struct afile, entry);
 		char *path;
 
-		if (strncmp(f->path, from, len) != 0 || (f->path[len] && f->path[len] != '/'))
+		/* One that the server does not have yet has been given the name after the rename. */
+		if (f->state == AFILE_KEPT || strncmp(f->path, from, len) != 0 || (f->path[len] && f->path[len] != '/'))
 			continue;
 		path = malloc(strlen(to) + strlen(f->path + len) + 1);
 		if (!path)
@@ -850,9 +851,24 @@ int async_read(struct backend *b, struct be_file *file, uint64_t off, size_t len
 	return read_kept(f, off, len, done, arg);
 }
 
+/* What other descriptors of the file have made of it is not the last word any more. */
+static void disown_others(struct afile *f)
+{
+	list_for_each(e, &f->a->open_files) {
+		struct afile *other = list_entry(e, struct afile, entry);
+
+		if (other == f || other->nodeid != f->nodeid || other->state == AFILE_KEPT)
+			continue;
+		other->ours = false;
+		other->want &= ~(uint32_t)BE_ATTR_TIMES;
+	}
+}
+
 /* The file is what the program has written. */
 static void wrote(struct afile *f, uint64_t off, size_t len)
 {
+	if (!alone(f))
+		disown_others(f);
 	if (f->state == AFILE_OPEN && (f->flags & BE_APPEND))
 		f->ours = false; /* others may append too: only the server knows */
 	else if (f->attr.valid)

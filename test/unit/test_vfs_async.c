@@ -642,6 +642,55 @@ START_TEST(names_that_are_missed_are_listed)
 }
 END_TEST
 
+START_TEST(appended_by_another_descriptor_is_seen)
+{
+	// what one descriptor knows of a file ends when another one writes to it
+	struct be_attr a = fake_reg(10, 1000000), b = fake_reg(20, 1000001);
+	struct kreq *c, *o = kreq_create(), *g = kreq_create();
+
+	setup();
+	c = create("f", O_RDWR | O_EXCL);
+	write_at(c->opened.fh, 10, 0);
+	vfs_open(vfs, &o->req, c->entry.nodeid, O_WRONLY | O_APPEND);
+	tick();
+	serve_open("/r/f");
+	if (fake_find("write", NULL))
+		fake_status(fake_call("write"), BE_OK, "");
+	fake_opened(fake_call("open"), BE_OK, &a);
+	write_at(o->opened.fh, 10, 10);
+	close_fh(o->opened.fh);
+	while (fake_find("write", NULL))
+		fake_status(fake_find("write", NULL), BE_OK, "");
+	while (fake_find("fstat", NULL))
+		fake_attr(fake_find("fstat", NULL), BE_OK, &b);
+	tick();
+	fake_pass(4000);
+	vfs_getattr(vfs, &g->req, c->entry.nodeid, c->opened.fh);
+	fake_attr(fake_call("fstat"), BE_OK, &b);
+	ck_assert_int_eq(g->st.st_size, 20);
+	close_fh(c->opened.fh);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(name_that_was_renamed_away_is_made_again)
+{
+	// a new file under the old name of a rename that is pending is made under that name
+	struct kreq *c;
+
+	setup();
+	ck_assert(rename_root("old", "older")->done);
+	c = create("old", O_WRONLY | O_EXCL);
+	ck_assert(c->done);
+	fake_status(fake_call("rename"), BE_OK, "");
+	close_fh(c->opened.fh);
+	fake_pass(20);
+	serve_open("/r/old");
+	fake_attr(fake_call("fsetattr"), BE_OK, &(struct be_attr){0});
+	fake_teardown();
+}
+END_TEST
+
 static bool drained;
 
 static void on_drained(void *arg)
@@ -727,5 +776,7 @@ CHECK_MAIN("vfs_async", small_file_is_sent_after_its_close, attributes_by_name_r
 	   large_file_is_sent_as_it_comes, failure_of_an_open_file_is_returned_by_its_close,
 	   kept_bytes_can_be_read_back, listing_waits_for_what_is_pending,
 	   names_that_are_missed_are_listed, drain_waits_for_what_is_pending,
-	   failure_that_nobody_was_told_is_undelivered, unlinked_while_open_is_opened_first,
+	   failure_that_nobody_was_told_is_undelivered,
+	   appended_by_another_descriptor_is_seen, name_that_was_renamed_away_is_made_again,
+	   unlinked_while_open_is_opened_first,
 	   symlink_is_read_before_it_is_made)
