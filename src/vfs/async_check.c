@@ -204,6 +204,23 @@ bool async_may_change(const struct async *a, const struct be_attr *now, const st
 	return now->uid == a->own_uid;
 }
 
+void async_merge(struct be_attr *now, const struct be_attr *want)
+{
+	if (want->valid & BE_ATTR_OWNER) {
+		/* As the kernel of the server will: it clears these for a new owner. */
+		if (attr_is_reg(now) && (now->uid != want->uid || now->gid != want->gid))
+			now->mode &= ~06000u;
+		now->uid = want->uid;
+		now->gid = want->gid;
+	}
+	if (want->valid & BE_ATTR_MODE)
+		now->mode = (now->mode & S_IFMT) | (want->mode & 07777);
+	if (want->valid & BE_ATTR_TIMES) {
+		now->atime = want->atime;
+		now->mtime = want->mtime;
+	}
+}
+
 struct be_attr async_made_attr(const struct async *a, const struct node *dir, uint32_t mode,
 			       uint64_t size)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Open files over the journal. The bytes of a new file are kept until it is sent: one OPEN, its WRITEs,
- * its attributes, CLOSE. A file that is sent before its end, or existed before, passes its writes on as
- * they come and acknowledges them at once. While anything of a file is unanswered, a change stands for
- * it in the order of names, so a rename waits for its bytes.
+ * Open files over the journal, from open to close. The bytes of a new file are kept until it is sent: one
+ * OPEN, its WRITEs, its attributes, CLOSE. A file that is sent before its end, or existed before, passes
+ * its writes on as they come and acknowledges them at once. While anything of a file is unanswered, a
+ * change stands for it in the order of names, so a rename waits for its bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,14 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "async_parts.h"
+#include "async_file.h"
 #include "vfs/attr.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
-
-/* A file is sent in one go up to this; a larger one, or one written in more pieces, as it comes. */
-#define KEEP_LEN_MAX	(1024 * 1024)
-#define KEEP_COUNT_MAX 64u
 
 /* After the close: what sets attributes by name comes now, and rides along. */
 #define HOLD_MS 20
@@ -28,68 +24,9 @@
 #define PLACE_COUNT_MAX 256u
 
 /* Written, not sent. */
-struct piece {
-	struct list entry;
-	uint64_t off;
-	struct data *block;
-	size_t block_off;
-	size_t len;
-	be_status_fn *done; /* NULL: acknowledged */
-	void *arg;
-};
-
-enum afile_state {
-	AFILE_KEPT, /* the server knows nothing of it */
-	AFILE_OPENING,
-	AFILE_OPEN,
-	AFILE_FAILED, /* it could not be created or opened */
-};
-
-struct afile {
-	struct change change; /* active while anything is unanswered */
-	struct list entry;    /* async.open_files */
-	struct list in_held;  /* async.held */
-	struct async *a;
-	enum afile_state state;
-	char *path; /* as the server has it */
-	uint32_t flags, mode;
-	bool learn; /* it did not exist: the answer shows who we are */
-	uint64_t nodeid;
-	size_t ahead_len; /* of what is read, as be_ops.open has it */
-	be_where_fn *where;
-	void *owner;
-	struct be_file *below;
-	be_open_fn *opened; /* whoever waits for the open; NULL: told */
-	void *opened_arg;
-
-	bool closed;   /* by vfs */
-	bool finished; /* the CLOSE is sent */
-	bool ours;     /* `attr` is what the program has made of it */
-	struct be_attr attr;
-	bool own;      /* nobody has asked for another owner */
-	uint32_t want; /* bits of attr that the server is still to be told */
-	struct be_attr shown; /* by the server, the last time */
-	bool final;	      /* that was after the CLOSE */
-	struct list pieces;
-	size_t pieces_len;
-	unsigned piece_count;
-	unsigned unacked_count;
-	unsigned hold_count; /* calls that need it */
-	bool told; /* the failure of the change under way has been reported */
-	int bad;   /* that failure, negative errno */
-	int err;   /* not reported through this descriptor */
-};
-
-static struct afile *afile_of(struct be_file *f)
-{
-	return (struct afile *)f;
-}
 
 static void afile_sent(struct change *c);
 static void afile_end(struct change *c);
-static void afile_settle(struct afile *f);
-static void write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,
-			size_t len, be_status_fn *done, void *arg);
 
 static void piece_free(struct piece *p)
 {
@@ -147,7 +84,7 @@ static struct afile *afile_create(struct async *a, const char *path, uint32_t fl
 }
 
 /* Nobody needs it any more? */
-static void afile_reap(struct afile *f)
+void afile_reap(struct afile *f)
 {
 	if (!f->closed || f->change.active || f->below || f->unacked_count || f->hold_count)
 		return;
@@ -186,7 +123,7 @@ static int afile_where(void *owner, char *path, size_t size)
 }
 
 /* What a stat of its name shows. */
-static void show(struct afile *f)
+void afile_show(struct afile *f)
 {
 	struct pname *n = f->change.active ? f->change.at.name : NULL;
 
@@ -195,7 +132,7 @@ static void show(struct afile *f)
 }
 
 /* Something is on its way: until it is answered the name waits. */
-static void stand_for(struct afile *f)
+void afile_stand_for(struct afile *f)
 {
 	char buf[8192];
 
@@ -208,7 +145,7 @@ static void stand_for(struct afile *f)
 	f->told = false;
 	if (pending_add(&f->a->pending, &f->change, believed(f, buf, sizeof(buf)), NULL) < 0)
 		return; /* its failure is still reported by close and fsync */
-	show(f);
+	afile_show(f);
 }
 
 static void fail(struct afile *f, int err)
@@ -312,7 +249,7 @@ static void written(void *arg, const struct be_status *st)
 	async_errno(s->f->a, &q, st, sent_settled, s);
 }
 
-static void write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,
+void afile_write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,
 			size_t len, be_status_fn *done, void *arg)
 {
 	struct async *a = f->a;
@@ -348,7 +285,7 @@ static void attr_set(void *arg, const struct be_status *st, const struct be_attr
 }
 
 /* Attributes that were acknowledged. */
-static void set_below(struct afile *f, const struct be_attr *want)
+void afile_set_below(struct afile *f, const struct be_attr *want)
 {
 	struct async *a = f->a;
 	struct sent *s = malloc(sizeof(*s));
@@ -380,8 +317,8 @@ static void finish(struct afile *f)
 		want.valid &= ~(uint32_t)BE_ATTR_MODE;
 	f->want = 0;
 	if (want.valid) {
-		stand_for(f);
-		set_below(f, &want);
+		afile_stand_for(f);
+		afile_set_below(f, &want);
 	}
 	f->a->ops->close(f->a->below, f->below);
 	f->below = NULL;
@@ -397,7 +334,7 @@ static void pieces_send(struct afile *f)
 
 		f->pieces_len -= p->len;
 		async_unsent(f->a, -(int64_t)p->len); /* counted again as on its way */
-		write_below(f, p->off, p->block, p->block_off, p->len, p->done, p->arg);
+		afile_write_below(f, p->off, p->block, p->block_off, p->len, p->done, p->arg);
 		piece_free(p);
 	}
 	f->piece_count = 0;
@@ -631,422 +568,11 @@ void async_file_moved(struct async *a, const char *from, const char *to)
 }
 
 /* Nobody else writes it: then we know what it is. */
-static bool alone(struct afile *f)
+bool afile_alone(struct afile *f)
 {
 	struct node *n = node_find(f->a->v, f->nodeid);
 
 	return !n || n->files.next == n->files.prev;
-}
-
-int async_fstat(struct backend *b, struct be_file *file, be_attr_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct afile *f = afile_of(file);
-
-	if (f->state == AFILE_FAILED)
-		return answer_attr(a, done, arg, -EIO, NULL);
-	if (f->state != AFILE_OPEN || (f->ours && alone(f)))
-		return answer_attr(a, done, arg, 0, &f->attr);
-	return a->ops->fstat(a->below, f->below, done, arg);
-}
-
-static void merge(struct afile *f, const struct be_attr *want)
-{
-	struct be_attr *now = &f->attr;
-
-	if (want->valid & BE_ATTR_OWNER) {
-		if (now->uid != want->uid || now->gid != want->gid)
-			now->mode &= ~06000u;
-		now->uid = want->uid;
-		now->gid = want->gid;
-	}
-	if (want->valid & BE_ATTR_MODE)
-		now->mode = (now->mode & S_IFMT) | (want->mode & 07777);
-	if (want->valid & BE_ATTR_TIMES) {
-		now->atime = want->atime;
-		now->mtime = want->mtime;
-	}
-}
-
-/* To be told at the end; an owner that it will have anyway need not be. */
-static void note_want(struct afile *f, const struct be_attr *want)
-{
-	bool owner = want->valid & BE_ATTR_OWNER;
-
-	if (owner && (want->uid != f->attr.uid || want->gid != f->attr.gid))
-		f->own = false;
-	f->want |= f->own ? want->valid & ~(uint32_t)BE_ATTR_OWNER : want->valid;
-}
-
-bool async_file_fold(struct async *a, const char *path, const struct be_attr *want,
-		     struct be_attr *now)
-{
-	struct pname *n = pending_find(&a->pending, path);
-	struct change *last = n ? pname_last(n) : NULL;
-	struct afile *f;
-
-	if (!last || last->kind != CHANGE_FILE || !last->held)
-		return false;
-	f = list_entry(last, struct afile, change);
-	if (!async_may_change(a, &f->attr, want))
-		return false;
-	note_want(f, want);
-	merge(f, want);
-	show(f);
-	*now = f->attr;
-	return true;
-}
-
-/* A change of attributes that waits until the file is there. */
-struct set_later {
-	struct change change;
-	struct afile *f;
-	struct be_attr want;
-	be_attr_fn *done;
-	void *arg;
-};
-
-static void set_answered(void *arg, const struct be_status *st, const struct be_attr *attr)
-{
-	struct set_later *s = arg;
-	struct afile *f = s->f;
-
-	if (st->code == BE_OK) {
-		merge(f, &s->want);
-		if (s->want.valid & BE_ATTR_SIZE)
-			f->attr.size = s->want.size;
-		if (s->want.valid & BE_ATTR_TIMES)
-			f->want &= ~(uint32_t)BE_ATTR_TIMES;
-		show(f);
-	}
-	s->done(s->arg, st, f->ours && st->code == BE_OK ? &f->attr : attr);
-	f->hold_count--;
-	free(s);
-	afile_reap(f);
-}
-
-static void set_passed(struct change *c)
-{
-	change_end(c, 0);
-}
-
-static void set_end(struct change *c)
-{
-	struct set_later *s = list_entry(c, struct set_later, change);
-	struct async *a = s->f->a;
-	int err = c->err ? c->err : s->f->below ? 0 : -EIO;
-	struct be_status st;
-
-	if (!err)
-		err = a->ops->fsetattr(a->below, s->f->below, &s->want, set_answered, s);
-	st = async_status(err);
-	if (err)
-		set_answered(s, &st, NULL);
-}
-
-static void set_begin(void *arg, const struct be_status *st)
-{
-	struct set_later *s = arg;
-	struct afile *f = s->f;
-	const char *name = f->change.active && f->change.at.name ? f->change.at.name->path : NULL;
-
-	(void)st;
-	if (!name || f->state == AFILE_OPEN) {
-		set_end(&s->change);
-		return;
-	}
-	if (pending_add(&f->a->pending, &s->change, name, NULL) < 0)
-		set_end(&s->change);
-	else
-		pending_run(&f->a->pending);
-}
-
-/* The server answers, after what is before it on the file. */
-static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *done, void *arg)
-{
-	struct set_later *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return -ENOMEM;
-	change_init(&s->change, CHANGE_ASK, set_passed, set_end);
-	s->f = f;
-	s->want = *want;
-	s->done = done;
-	s->arg = arg;
-	if (answer_status(f->a, set_begin, s, 0) < 0) {
-		free(s);
-		return -ENOMEM;
-	}
-	f->hold_count++;
-	return 0;
-}
-
-/* Takes permissions away: not acknowledged before it is so, when the file is there already. */
-static bool restricts(const struct afile *f, const struct be_attr *want)
-{
-	return (want->valid & BE_ATTR_MODE) && (f->attr.mode & 07777 & ~want->mode);
-}
-
-int async_fsetattr(struct backend *b, struct be_file *file, const struct be_attr *want,
-		   be_attr_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct afile *f = afile_of(file);
-	int err = async_take_error(a, file);
-
-	if (err || f->state == AFILE_FAILED)
-		return answer_attr(a, done, arg, err ? err : -EIO, NULL);
-	if (!f->ours && f->state == AFILE_OPEN && !(f->flags & BE_WRITE))
-		return a->ops->fsetattr(a->below, f->below, want, done, arg);
-	if (!async_may_change(a, &f->attr, want) ||
-	    (f->state != AFILE_KEPT && restricts(f, want)) || !async_may_postpone(a, 0))
-		return set_later(f, want, done, arg);
-	if (f->state != AFILE_OPEN)
-		note_want(f, want);
-	merge(f, want);
-	if (f->state == AFILE_OPEN) {
-		stand_for(f);
-		set_below(f, want);
-		f->want &= ~want->valid;
-	}
-	show(f);
-	return answer_attr(a, done, arg, 0, &f->attr);
-}
-
-/* From the bytes that are kept. */
-static int read_kept(struct afile *f, uint64_t off, size_t len, be_read_fn *done, void *arg)
-{
-	struct async *a = f->a;
-	struct data *block;
-
-	if (off >= f->attr.size)
-		return answer_read(a, done, arg, NULL, 0, 0);
-	len = len < f->attr.size - off ? len : (size_t)(f->attr.size - off);
-	block = data_create(a->v->budget, len);
-	if (!block)
-		return -ENOMEM;
-	memset(block->bytes, 0, len);
-	list_for_each(e, &f->pieces) {
-		struct piece *p = list_entry(e, struct piece, entry);
-		uint64_t from = p->off > off ? p->off : off;
-		uint64_t to = p->off + p->len < off + len ? p->off + p->len : off + len;
-
-		if (from < to)
-			memcpy(block->bytes + (from - off),
-			       p->block->bytes + p->block_off + (from - p->off), to - from);
-	}
-	return answer_read(a, done, arg, block, len, 0);
-}
-
-int async_read(struct backend *b, struct be_file *file, uint64_t off, size_t len, be_read_fn *done,
-	       void *arg)
-{
-	struct async *a = async_of(b);
-	struct afile *f = afile_of(file);
-
-	if (f->state == AFILE_FAILED)
-		return answer_read(a, done, arg, NULL, 0, -EIO);
-	if (f->state == AFILE_OPEN)
-		return a->ops->read(a->below, f->below, off, len, done, arg);
-	return read_kept(f, off, len, done, arg);
-}
-
-/* What other descriptors of the file have made of it is not the last word any more. */
-static void disown_others(struct afile *f)
-{
-	list_for_each(e, &f->a->open_files) {
-		struct afile *other = list_entry(e, struct afile, entry);
-
-		if (other == f || other->nodeid != f->nodeid || other->state == AFILE_KEPT)
-			continue;
-		other->ours = false;
-		other->want &= ~(uint32_t)BE_ATTR_TIMES;
-	}
-}
-
-/* The file is what the program has written. */
-static void wrote(struct afile *f, uint64_t off, size_t len)
-{
-	if (!alone(f))
-		disown_others(f);
-	if (f->state == AFILE_OPEN && (f->flags & BE_APPEND))
-		f->ours = false; /* others may append too: only the server knows */
-	else if (f->attr.valid)
-		f->ours = true;
-	if (!f->ours)
-		return;
-	if (off + len > f->attr.size)
-		f->attr.size = off + len;
-	f->attr.mtime = (uint32_t)attr_server_now(f->a->v);
-	f->want |= BE_ATTR_TIMES;
-	show(f);
-}
-
-static int keep(struct afile *f, uint64_t off, struct data *block, size_t block_off, size_t len,
-		be_status_fn *done, void *arg)
-{
-	struct piece *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return -ENOMEM;
-	/* Write-behind hands over blocks that are mostly empty for small files. */
-	if (len < block->size / 2)
-		p->block = data_create(f->a->v->budget, len);
-	if (p->block) {
-		memcpy(p->block->bytes, block->bytes + block_off, len);
-	} else {
-		p->block = data_ref(block);
-		p->block_off = block_off;
-	}
-	p->off = off;
-	p->len = len;
-	p->done = done;
-	p->arg = arg;
-	list_push_back(&f->pieces, &p->entry);
-	f->pieces_len += len;
-	f->piece_count++;
-	async_unsent(f->a, (int64_t)len);
-	return 0;
-}
-
-int async_write(struct backend *b, struct be_file *file, uint64_t off, struct data *block,
-		size_t block_off, size_t len, be_status_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct afile *f = afile_of(file);
-	int err = async_take_error(a, file);
-	bool wait = !async_may_postpone(a, len);
-	int r = 0;
-
-	if (err || f->state == AFILE_FAILED)
-		return answer_status(a, done, arg, err ? err : -EIO);
-	if (f->flags & BE_APPEND)
-		off = f->attr.size;
-	if (f->state == AFILE_OPEN) {
-		stand_for(f);
-		write_below(f, off, block, block_off, len, wait ? done : NULL, arg);
-	} else {
-		r = keep(f, off, block, block_off, len, wait ? done : NULL, arg);
-	}
-	if (r < 0)
-		return r;
-	wrote(f, off, len);
-	if (f->state == AFILE_KEPT &&
-	    (wait || f->pieces_len > KEEP_LEN_MAX || f->piece_count > KEEP_COUNT_MAX)) {
-		change_release(&f->change);
-		pending_run(&a->pending);
-	}
-	return wait ? 0 : answer_status(a, done, arg, 0);
-}
-
-struct sync_call {
-	struct afile *f, *to; /* `to`: of a copy */
-	uint64_t from_off, to_off, len;
-	be_status_fn *done;
-	void *arg;
-};
-
-static void sync_end(struct sync_call *s, const struct be_status *st)
-{
-	struct afile *f = s->f, *to = s->to;
-
-	s->done(s->arg, st);
-	free(s);
-	f->hold_count--;
-	afile_reap(f);
-	if (to) {
-		to->hold_count--;
-		afile_reap(to);
-	}
-}
-
-static void synced(void *arg, const struct be_status *st)
-{
-	sync_end(arg, st);
-}
-
-static void sync_passed(void *arg, int err)
-{
-	struct sync_call *s = arg;
-	struct afile *f = s->f;
-	struct async *a = f->a;
-	struct be_status st;
-
-	if (!err)
-		err = async_take_error(a, (struct be_file *)f);
-	if (!err && f->state == AFILE_FAILED)
-		err = -EIO;
-	if (!err && f->below && a->ops->info(a->below)->caps.fsync) {
-		err = a->ops->fsync(a->below, f->below, synced, s);
-		if (!err)
-			return;
-	}
-	st = async_status(err);
-	if (!err && f->below)
-		st.code = BE_UNSUPPORTED;
-	sync_end(s, &st);
-}
-
-int async_fsync(struct backend *b, struct be_file *file, be_status_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct sync_call *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return -ENOMEM;
-	*s = (struct sync_call){.f = afile_of(file), .done = done, .arg = arg};
-	if (async_wait_all(a, false, sync_passed, s) < 0) {
-		free(s);
-		return -ENOMEM;
-	}
-	s->f->hold_count++;
-	return 0;
-}
-
-static void copied(void *arg, const struct be_status *st)
-{
-	struct sync_call *s = arg;
-
-	if (st->code == BE_OK)
-		wrote(s->to, s->to_off, (size_t)s->len);
-	sync_end(s, st);
-}
-
-static void copy_passed(void *arg, int err)
-{
-	struct sync_call *s = arg;
-	struct async *a = s->f->a;
-	struct be_status st;
-
-	if (!err)
-		err = async_take_error(a, (struct be_file *)s->to);
-	if (!err && s->f->below && s->to->below)
-		err = a->ops->copy(a->below, s->f->below, s->from_off, s->to->below, s->to_off,
-				   s->len, copied, s);
-	else if (!err)
-		err = -EIO;
-	if (!err)
-		return;
-	st = async_status(err);
-	sync_end(s, &st);
-}
-
-int async_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-	       uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct sync_call *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return -ENOMEM;
-	*s = (struct sync_call){afile_of(from), afile_of(to), from_off, to_off, len, done, arg};
-	if (async_wait_all(a, false, copy_passed, s) < 0) {
-		free(s);
-		return -ENOMEM;
-	}
-	s->f->hold_count++;
-	s->to->hold_count++;
-	return 0;
 }
 
 void async_release_all(struct async *a)
@@ -1068,7 +594,7 @@ void async_close(struct backend *b, struct be_file *file)
 	if (f->state == AFILE_OPEN) {
 		/* While `where` may still be asked for the name that it is known by. */
 		if (f->want)
-			stand_for(f);
+			afile_stand_for(f);
 		f->closed = true;
 		finish(f);
 		return;

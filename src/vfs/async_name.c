@@ -361,23 +361,6 @@ int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *
 	return r;
 }
 
-static void merge(struct be_attr *now, const struct be_attr *want)
-{
-	if (want->valid & BE_ATTR_OWNER) {
-		/* As the kernel of the server will: it clears these for a new owner. */
-		if (attr_is_reg(now) && (now->uid != want->uid || now->gid != want->gid))
-			now->mode &= ~06000u;
-		now->uid = want->uid;
-		now->gid = want->gid;
-	}
-	if (want->valid & BE_ATTR_MODE)
-		now->mode = (now->mode & S_IFMT) | (want->mode & 07777);
-	if (want->valid & BE_ATTR_TIMES) {
-		now->atime = want->atime;
-		now->mtime = want->mtime;
-	}
-}
-
 /*
  * One that still waits on the same name takes the new one along, unless something was done after it:
  * what is made in a directory changes its times.
@@ -395,7 +378,7 @@ static bool merge_waiting(struct async *a, const char *path, enum be_target targ
 	t = list_entry(last, struct task, change);
 	if (t->target != target || !async_may_change(a, &n->attr, want))
 		return false;
-	merge(&n->attr, want);
+	async_merge(&n->attr, want);
 	*now = n->attr;
 	t->want.valid |= want->valid;
 	t->want.mode = now->mode & 07777; /* the owner goes first, and may clear bits of it */
@@ -430,7 +413,7 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 	    !async_may_change(a, &s.attr, want))
 		return forward_attr(t, done, s.node);
 	attr = s.attr;
-	merge(&attr, want);
+	async_merge(&attr, want);
 	t->change.postponed = true;
 	r = task_add(t, s.node);
 	if (r == 0) {

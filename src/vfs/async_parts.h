@@ -115,6 +115,9 @@ bool async_may_remove(const struct async *a, const struct seen *s);
 bool async_may_change(const struct async *a, const struct be_attr *now,
 		      const struct be_attr *want);
 
+/* Attributes as they will be after a change (but its size). */
+void async_merge(struct be_attr *now, const struct be_attr *want);
+
 /* What the server will show of something new. */
 struct be_attr async_made_attr(const struct async *a, const struct node *dir, uint32_t mode,
 			       uint64_t size);
