@@ -232,9 +232,14 @@ static void forget_name(struct vfs *v, const char *path, bool exists)
 		d->expires_ms = 0;
 }
 
+static const char *name_of(const struct change *c)
+{
+	return c->at.name ? c->at.name->path : "(a file without a name)";
+}
+
 void async_failed(struct async *a, const struct change *c, const char *what, bool exists)
 {
-	const char *path = c->at.name ? c->at.name->path : "(a file without a name)";
+	const char *path = name_of(c);
 
 	a->failed_count++;
 	if (!a->barrier_err)
@@ -355,7 +360,7 @@ size_t async_log_undelivered(struct async *a)
 
 		if (!c->postponed)
 			continue;
-		log_error(LOG_VFS, "not delivered: '%s'", c->at.name ? c->at.name->path : "(a file without a name)");
+		log_error(LOG_VFS, "not delivered: '%s'", name_of(c));
 		count++;
 	}
 	list_for_each(e, &a->pending.failed) {
@@ -391,8 +396,8 @@ static int async_statvfs(struct backend *b, const char *path, be_statvfs_fn *don
 	return a->ops->statvfs(a->below, path, done, arg);
 }
 
-static int async_id_names(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
-			  be_id_names_fn *done, void *arg)
+static int async_id_names(struct backend *b, const struct be_ids *users,
+			  const struct be_ids *groups, be_id_names_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Open files over the journal, from open to close. The bytes of a new file are kept until it is sent: one
- * OPEN, its WRITEs, its attributes, CLOSE. A file that is sent before its end, or existed before, passes
- * its writes on as they come and acknowledges them at once. While anything of a file is unanswered, a
- * change stands for it in the order of names, so a rename waits for its bytes.
+ * Open files over the journal, from open to close. The bytes of a new file are kept until it is
+ * sent: one OPEN, its WRITEs, its attributes, CLOSE. A file that is sent before its end, or existed
+ * before, passes its writes on as they come and acknowledges them at once. While anything of a file
+ * is unanswered, a change stands for it in the order of names, so a rename waits for its bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,6 @@
 /* A quarter of what the server allows, within these. */
 #define PLACE_COUNT_MIN 32u
 #define PLACE_COUNT_MAX 256u
-
-/* Written, not sent. */
 
 static void afile_sent(struct change *c);
 static void afile_end(struct change *c);
@@ -468,8 +466,8 @@ static unsigned place_max(const struct async *a)
 }
 
 /*
- * A file that was closed and is still held back is opened again: rsync does, to set its mode. Return:
- * the file, or NULL.
+ * A file that was closed and is still held back is opened again: rsync does, to set its mode.
+ * Return: the file, or NULL.
  */
 static struct afile *open_held(struct async *a, const char *path, uint32_t flags)
 {
@@ -556,7 +554,8 @@ void async_file_moved(struct async *a, const char *from, const char *to)
 		char *path;
 
 		/* One that the server does not have yet has been given the name after the rename. */
-		if (f->state == AFILE_KEPT || strncmp(f->path, from, len) != 0 || (f->path[len] && f->path[len] != '/'))
+		if (f->state == AFILE_KEPT || strncmp(f->path, from, len) != 0 ||
+		    (f->path[len] && f->path[len] != '/'))
 			continue;
 		path = malloc(strlen(to) + strlen(f->path + len) + 1);
 		if (!path)

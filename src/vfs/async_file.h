@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Open files over the journal: what async_file.c, async_set.c and async_io.c share. Thread: the loop. */
+/* Open files over the journal: what its three files share. Thread: the loop. */
 #ifndef VFS_ASYNC_FILE_H
 #define VFS_ASYNC_FILE_H
 
@@ -73,7 +73,7 @@ void afile_show(struct afile *f);
 void afile_stand_for(struct afile *f);
 
 /*
- * To the server; `done` NULL: acknowledged, so that a failure is the file's to tell. The file must be
+ * To the server; `done` NULL: acknowledged, so that a failure is the file's to tell. The file is
  * open below.
  */
 void afile_write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,

@@ -22,7 +22,6 @@ struct async {
 	struct vfs *v;
 	struct backend *below;
 	const struct be_ops *ops; /* of below */
-	struct be_info info;
 	struct pending pending;
 
 	struct list answers; /* acknowledgements on their way up: struct answer */
