@@ -3,6 +3,7 @@
 
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 MIB = 1 << 20
@@ -12,6 +13,7 @@ TREE_FILES, TREE_LEN = 2000, 33_000_000  # below 1 + 10 + 100 directories
 PART_FILES, PART_LEN, PARTS = 400, 7_000_000, 20
 NEW_FILES, NEW_PARTS = 200, 10
 COLD_FILES = 200
+CLONED_FILES, CLONED_LEN = 50, 1_000_000
 
 
 def random_file(path, length, seed):
@@ -52,6 +54,12 @@ def make_parts(top, parts, count, total, seed):
     fill(places, count, total, seed)
 
 
+def make_repository(top):
+    make_parts(top / "files", 5, CLONED_FILES, CLONED_LEN, 14)
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", top, *words], check=True)
+
+
 class Data:
     """`remote` is what is mounted, `local` what is copied in; both on this machine."""
 
@@ -69,6 +77,7 @@ class Data:
         make_tree(self.remote / "tree")
         make_parts(self.remote / "small", PARTS, PART_FILES, PART_LEN, 12)
         make_parts(self.local / "new", NEW_PARTS, NEW_FILES, PART_LEN // 2, 13)
+        make_repository(self.local / "repository")
         (self.remote / "cold").mkdir()
         for i in range(COLD_FILES):
             (self.remote / "cold" / f"f{i}").write_bytes(b"x")

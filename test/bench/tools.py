@@ -165,6 +165,8 @@ SCP = {
                            f"{' '.join(f'{t.host}:{d.remote}/small/{n}' for n in a.parts)} {d.scratch}/got",
     "cp in": lambda t, d, a: f"mkdir {d.remote}/new && {t.words('scp', '-P')} -qr {under(d.local / 'new', a.parts)} "
                              f"{t.host}:{d.remote}/new",
+    "cp out": lambda t, d, a: f"mkdir {d.scratch}/got && {t.words('scp', '-P')} -qr "
+                              f"{' '.join(f'{t.host}:{d.remote}/tree/{n}' for n in a.parts)} {d.scratch}/got",
 }
 SFTP = {
     "read": lambda t, d, a: f"echo 'get {d.remote}/{a.file} {d.scratch}/got' | {t.words('sftp', '-P')} -q -b - {t.host}",
@@ -179,6 +181,8 @@ SSH = {
                            f"tar -C {d.scratch}/got -x",
     "cp in": lambda t, d, a: f"mkdir {d.remote}/new && tar -C {d.local}/new -c {' '.join(a.parts)} | "
                              f"{t.ssh} tar -C {d.remote}/new -x",
+    "cp out": lambda t, d, a: f"mkdir {d.scratch}/got && {t.ssh} tar -C {d.remote}/tree -c {' '.join(a.parts)} | "
+                              f"tar -C {d.scratch}/got -x",
     "rm": lambda t, d, a: f"{t.ssh} rm -rf {d.remote}/new",
     "cp inside": lambda t, d, a: f"{t.ssh} cp {d.remote}/{a.file} {d.remote}/new",
 }
@@ -189,6 +193,8 @@ RSYNC = {
                            f"{' '.join(f'{t.host}:{d.remote}/small/{n}' for n in a.parts)} {d.scratch}/got",
     "cp in": lambda t, d, a: f"mkdir {d.remote}/new && {t.rsh} -a {under(d.local / 'new', a.parts)} "
                              f"{t.host}:{d.remote}/new",
+    "cp out": lambda t, d, a: f"mkdir {d.scratch}/got && {t.rsh} -a "
+                              f"{' '.join(f'{t.host}:{d.remote}/tree/{n}' for n in a.parts)} {d.scratch}/got",
 }
 
 

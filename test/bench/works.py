@@ -28,6 +28,7 @@ ROUND_TRIPS = {  # for the whole work
     "tar": {"sshfs": 980, "rclone": 3400, "scp": 1600},
     "cp in": {"sshfs": 900, "rclone": 1600, "scp": 900},
     "rm": {"sshfs": 250, "rclone": 300},
+    "cp out": {"sshfs": 5000, "rclone": 17000, "scp": 8000},
 }
 NO_DELAY_RATE = 250e6  # bytes/s that any tool reaches without delay
 
@@ -44,13 +45,15 @@ TITLES = {
     "tar": "tar c of 400 small files",
     "cp in": "cp -r of 200 small files in",
     "rm": "rm -rf of them",
+    "cp out": "cp -r of the 2,000 files out",
+    "git clone": "git clone of 50 files into the mount",
     "cp inside": "cp of 256 MiB inside the mount",
     "stat": "cold stat during a copy",
 }
 
 # Works that share a mount, in this order.
 SESSIONS = [["login"], ["read", "read again"], ["write"], ["both ways"], ["readers"], ["find"], ["du"], ["ls"], ["tar"],
-            ["cp in", "rm"], ["cp inside"], ["stat"]]
+            ["cp in", "rm"], ["cp out"], ["git clone"], ["cp inside"], ["stat"]]
 
 
 @dataclass
@@ -82,13 +85,13 @@ def scale(work, tool, link, budget):
     seconds = expected_seconds(work, tool, link)
     share = min(1.0, budget / seconds) if seconds > budget else 1.0
     made = Scale(share)
-    count, name = {"find": (10, "dir{}"), "du": (10, "dir{}"), "ls": (10, "dir{}"), "tar": (files.PARTS, "part{:02}"),
+    count, name = {"find": (10, "dir{}"), "du": (10, "dir{}"), "ls": (10, "dir{}"), "cp out": (10, "dir{}"), "tar": (files.PARTS, "part{:02}"),
                    "cp in": (files.NEW_PARTS, "part{:02}"), "rm": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
     if count:
         number = max(1, int(count * share))
         made.share = number / count
         made.parts = [name.format(i) for i in range(number)]
-    elif work != "login":
+    elif work not in ("login", "git clone"):
         whole = files.BIG_LEN // files.READERS if work == "readers" else files.BIG_LEN
         made.length = max(MIB, int(whole * share) // MIB * MIB)
         made.share = made.length / whole
@@ -226,6 +229,8 @@ def check_result(work, data, amount):
         same_trees(data.scratch / "got", data.remote / "small", amount.parts)
     elif work == "cp in":
         same_trees(data.remote / "new", data.local / "new", amount.parts)
+    elif work == "cp out":
+        same_trees(data.scratch / "got", data.remote / "tree", amount.parts)
     elif work == "rm":
         expect(not (data.remote / "new").exists(), "it is still there")
     elif work == "cp inside":
@@ -336,6 +341,17 @@ class MountWorks:
         sources = " ".join(str(self.data.local / "new" / part) for part in amount.parts)
         seconds, _ = shell(f"mkdir {self.dir}/new && cp -r {sources} {self.dir}/new", self.timeout)
         self.checks.append(lambda: same_trees(self.data.remote / "new", self.data.local / "new", amount.parts))
+        return {"seconds": seconds}
+
+    def cp_out(self, amount):
+        sources = " ".join(str(self.dir / "tree" / part) for part in amount.parts)
+        seconds, _ = shell(f"mkdir {self.data.scratch}/got && cp -r {sources} {self.data.scratch}/got", self.timeout)
+        self.checks.append(lambda: check_result("cp out", self.data, amount))
+        return {"seconds": seconds}
+
+    def git_clone(self, amount):
+        seconds, _ = shell(f"git clone -q file://{self.data.local}/repository {self.dir}/new", self.timeout)
+        self.checks.append(lambda: same_trees(self.data.remote / "new", self.data.local / "repository", ["files"]))
         return {"seconds": seconds}
 
     def rm(self, amount):
