@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The fxp window: how many bytes of file data one direction of a connection keeps in flight.
- * Grown while all of it comes back in each round trip, then held at a quarter more than the delivery
- * rate times the least round trip.
+ * Grown while all of it comes back in each round trip, then held at a quarter more than the
+ * delivery rate times the least round trip.
  *
  * Thread: the loop; no timers.
  */
@@ -28,17 +28,18 @@ struct fxp_window {
 	uint64_t rate;         /* bytes per second: the best of the last seconds */
 	uint64_t rates[FXP_WINDOW_RATE_SLOTS]; /* the best of each slot of time */
 	unsigned slot;
-	int64_t slot_ms;        /* when it began */
-	uint64_t round_end_len; /* delivered_len that ends the round */
-	bool full;              /* growth is over: follow rate times round trip */
-	bool limited;           /* this round wanted to send more than the window let */
-	bool flying;            /* the first flight after a pause is under way: */
-	size_t flight_len;      /* what was sent before anything of it came back */
-	uint64_t flight_from_len; /* delivered_len before it */
-	int64_t flight_ms;      /* when it began */
-	uint64_t flight_rate;   /* bytes per second, what it has shown */
-	size_t target_len;      /* the window that would be; 0: not known */
-	int64_t step_ms;        /* the next step towards it is not before */
+	int64_t slot_ms;          /* when it began */
+	uint64_t round_end_len;   /* delivered_len that ends the round */
+	bool full;                /* growth is over: follow rate times round trip */
+	bool limited;             /* this round wanted to send more than the window let */
+	bool flying;              /* the first flight after a pause is under way: */
+	size_t flight_len;        /* what was sent before anything of it came back */
+	uint64_t flight_base_len; /* delivered_len when it began */
+	uint64_t flight_from_len; /* and what it will be when the first of it comes back */
+	int64_t flight_ms;        /* when it began */
+	uint64_t flight_rate;     /* bytes per second, what it has shown */
+	size_t target_len;        /* the window that would be; 0: not known */
+	int64_t step_ms;          /* the next step towards it is not before */
 };
 
 /* What a request notes when it is sent, for the rate when it is answered. */

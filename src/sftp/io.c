@@ -19,7 +19,7 @@
 
 struct fxp_io {
 	struct fxp_order_op order;
-	struct list queue; /* fb->read_queue or write_queue */
+	struct list queue;           /* fb->read_queue or write_queue */
 	struct fxp_ahead_wait ahead; /* READ */
 	struct be_file *file;
 	struct fxp_handle *handle;

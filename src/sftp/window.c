@@ -4,21 +4,22 @@
 
 #include <string.h>
 
-#define WINDOW_LEN_MIN  65536u /* bytes: two requests of the size every server takes */
-#define WINDOW_LEN_MAX  (256u * 1024u * 1024u) /* bytes */
-#define RTT_LIFE_MS     10000 /* a least round trip older than this is measured anew */
-#define PAYS_PERCENT    90u   /* of a window that comes back in each round trip: it is no queue */
-#define STEP_LEN_MAX    (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
-#define FLIGHT_LEN_MIN  (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
-#define FLIGHT_SPAN_MS  5  /* a flight that took less measures the clock */
-#define SLOT_MS         500 /* a rate is believed for three to four slots: less is a stall, not the line */
-#define DRAIN_ROUNDS    3u /* one until the half window holds, two to measure */
+#define WINDOW_LEN_MIN 65536u /* bytes: two requests of the size every server takes */
+#define WINDOW_LEN_MAX (256u * 1024u * 1024u) /* bytes */
+#define RTT_LIFE_MS    10000 /* a least round trip older than this is measured anew */
+#define PAYS_PERCENT   90u   /* of a window that comes back in each round trip: it is no queue */
+#define STEP_LEN_MAX   (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
+#define FLIGHT_LEN_MIN (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
+#define FLIGHT_SPAN_MS 5                  /* a flight that took less measures the clock */
+#define SLOT_MS        500 /* a rate is believed for three to four slots: less is a stall, not the line \
+	                    */
+#define DRAIN_ROUNDS 3u /* one until the half window holds, two to measure */
 /*
- * Bytes per round trip from which one lane counts as limited by its channel window: 2 MiB in OpenSSH,
- * less what a rate misses that is measured while the stream has only just begun.
+ * Bytes per round trip from which one lane counts as limited by its channel window: 2 MiB in
+ * OpenSSH, less what a rate misses that is measured while the stream has only just begun.
  */
 #define CHANNEL_LEN_FLOWING (1280u * 1024u)
-#define SLACK_MS        4 /* what the clock's grain and the server's own time add to a round trip */
+#define SLACK_MS            4 /* what the clock's grain and the server's own time add to a round trip */
 
 static size_t clamp(uint64_t len)
 {
@@ -28,8 +29,8 @@ static size_t clamp(uint64_t len)
 }
 
 /*
- * What the line holds at `rate`, and a quarter more, so that a rate that rises is noticed; but no more
- * than a step, for that part waits in the server.
+ * What the line holds at `rate`, and a quarter more, so that a rate that rises is noticed; but no
+ * more than a step, for that part waits in the server.
  */
 static size_t product_len(const struct fxp_window *w, uint64_t rate)
 {
@@ -69,8 +70,10 @@ void fxp_window_grow(struct fxp_window *w, unsigned lanes)
 	w->full = false;
 	if (w->window_len < w->target_len)
 		w->window_len = w->target_len;
-	/* From what flowed, not from what was tried; the channel windows open before the replies come. */
-	else if (w->rtt_min_ms >= 0 && w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
+	/* From what flowed, not from what was tried; the channel windows open before the replies
+	 * come. */
+	else if (w->rtt_min_ms >= 0 &&
+	         w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
 		if (w->window_len > product_len(w, w->rate))
 			w->window_len = product_len(w, w->rate);
 		w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);
@@ -100,22 +103,34 @@ static void begin_flight(struct fxp_window *w, int64_t now_ms)
 {
 	w->delivered_ms = now_ms;
 	w->flight_ms = now_ms;
-	w->flight_from_len = w->delivered_len;
+	w->flight_base_len = w->flight_from_len = w->delivered_len;
 	w->flight_len = 0;
 	w->flying = true;
 	if (w->full)
 		return;
-	/* What is sent at once is no steady stream: only the window behind it shows whether it pays. */
+	/* What is sent at once is no steady stream: only the window behind it shows whether it
+	 * pays. */
 	begin_round(w);
 	w->round_end_len += w->window_len;
+}
+
+/* What left long before, as a READ that went with its OPEN, is not of this flight. */
+static void join_flight(struct fxp_window *w, size_t len, int64_t now_ms)
+{
+	if (now_ms - w->flight_ms > FLIGHT_SPAN_MS) {
+		w->flight_ms = now_ms;
+		w->flight_from_len = w->delivered_len + w->in_flight_len;
+		w->flight_len = 0;
+	}
+	w->flight_len += len;
 }
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms)
 {
 	if (w->in_flight_count == 0)
 		begin_flight(w, now_ms);
-	if (w->flying && w->delivered_len == w->flight_from_len)
-		w->flight_len += len;
+	if (w->flying && w->delivered_len == w->flight_base_len)
+		join_flight(w, len, now_ms);
 	*s = (struct fxp_window_sample){.window = w,
 	                                .len = len,
 	                                .delivered_len = w->delivered_len,
@@ -136,9 +151,9 @@ static uint64_t best_rate(const struct fxp_window *w)
 }
 
 /*
- * A window pays when it comes back in each round trip. It is enlarged only then, and by no more than a
- * step at once: what the line cannot hold waits in the server, and OpenSSH is slow when many megabytes
- * of one channel do.
+ * A window pays when it comes back in each round trip. It is enlarged only then, and by no more
+ * than a step at once: what the line cannot hold waits in the server, and OpenSSH is slow when many
+ * megabytes of one channel do.
  */
 static void grow(struct fxp_window *w)
 {
@@ -154,7 +169,8 @@ static void grow(struct fxp_window *w)
 
 /*
  * All of the first flight has come back. It was sent at once, so its answers were as close to each
- * other as the line carries them, and the line's rate is known before a window of that size was tried.
+ * other as the line carries them, and the line's rate is known before a window of that size was
+ * tried.
  */
 static void end_flight(struct fxp_window *w, int64_t now_ms)
 {

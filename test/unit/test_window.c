@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The fxp window against a simulated line: a rate, a round trip, a server and a client with their moods. */
+/* The fxp window against a simulated line: a rate, a round trip, a server and a client with their
+ * moods. */
 #include <string.h>
 
 #include "check_main.h"
@@ -20,7 +21,8 @@ static double backlog_max_len; /* the most that waited for the line, in bytes */
 
 /* What the line and the machines do; all of it is off when 0. */
 static struct {
-	double slow_at_len; /* more waiting than this, and the server works at slow_rate, as sshd does */
+	double slow_at_len; /* more waiting than this, and the server works at slow_rate, as sshd
+	                       does */
 	double slow_rate;
 	int64_t stall_every_ms; /* the client does nothing for stall_ms */
 	int64_t stall_ms;
@@ -105,7 +107,8 @@ END_TEST
 
 START_TEST(first_flight)
 {
-	/* a first flight of 4 MiB shows what the line carries: all of it is used from the fourth round trip */
+	/* a first flight of 4 MiB shows what the line carries: all of it is used from the fourth
+	 * round trip */
 	static const int64_t rtts_ms[] = {20, 50, 100, 200};
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -116,14 +119,29 @@ START_TEST(first_flight)
 		fxp_window_raise(&w, 4 * 1024 * 1024);
 		run(0, 3 * rtt_ms, rate, rtt_ms);
 		ck_assert_uint_ge(run(3 * rtt_ms, 1000, rate, rtt_ms), (uint64_t)(rate * 0.95));
-		ck_assert_double_le(backlog_max_len, rate * (double)rtt_ms / 1000 * 0.25 + 8.4e6 + rate * 0.01);
+		ck_assert_double_le(backlog_max_len,
+		                    rate * (double)rtt_ms / 1000 * 0.25 + 8.4e6 + rate * 0.01);
 	}
+}
+END_TEST
+
+START_TEST(late_flight)
+{
+	/* one READ went with the OPEN, the others when that was answered: these are the flight */
+	begin(128 * 1024);
+	send_one(0, 125e6, 100);
+	fxp_window_raise(&w, 4 * 1024 * 1024);
+	while (fxp_window_room(&w))
+		send_one(100, 125e6, 100);
+	run(101, 350, 125e6, 100);
+	ck_assert_uint_ge(run(451, 1000, 125e6, 100), (uint64_t)(125e6 * 0.97));
 }
 END_TEST
 
 START_TEST(never_floods)
 {
-	/* whatever the line, no more than a step and a part of its product ever waits in the server */
+	/* whatever the line, no more than a step and a part of its product ever waits in the server
+	 */
 	static const double rates[] = {1e6, 12.5e6, 60e6, 125e6, 1e9};
 
 	for (unsigned i = 0; i < 5; i++)
@@ -133,29 +151,32 @@ START_TEST(never_floods)
 			begin(128 * 1024);
 			fxp_window_raise(&w, 4 * 1024 * 1024);
 			run(0, 200 * rtt_ms, rates[i], rtt_ms);
-			ck_assert_double_le(backlog_max_len, product * 0.3 + rates[i] * 0.02 + 8.4e6);
+			ck_assert_double_le(backlog_max_len,
+			                    product * 0.3 + rates[i] * 0.02 + 8.4e6);
 		}
 }
 END_TEST
 
 START_TEST(survives_a_slow_server)
 {
-	/* a server that slows down when much waits in it, as sshd does at 14 MB, is not brought there */
+	/* a server that slows down when much waits in it, as sshd does at 14 MB, is not brought
+	 * there */
 	for (int64_t rtt_ms = 10; rtt_ms <= 200; rtt_ms += 10) {
 		begin(128 * 1024);
 		fxp_window_raise(&w, 4 * 1024 * 1024);
-world.slow_at_len = 14e6;
+		world.slow_at_len = 14e6;
 		world.slow_rate = 4e6;
 		run(0, 3 * rtt_ms, 125e6, rtt_ms);
 		ck_assert_uint_ge(run(3 * rtt_ms, 15000, 125e6, rtt_ms),
-		                   (uint64_t)(125e6 * 15 * 0.95));
+		                  (uint64_t)(125e6 * 15 * 0.95));
 	}
 }
 END_TEST
 
 START_TEST(bears_stalls)
 {
-	/* a client that often stands still uses what it can and does not take its own bursts for the line */
+	/* a client that often stands still uses what it can and does not take its own bursts for
+	 * the line */
 	const double rate = 125e6;
 
 	begin(128 * 1024);
@@ -170,7 +191,8 @@ END_TEST
 
 START_TEST(little_work)
 {
-	/* a program that reads little says nothing about the line: the window waits for the next stream */
+	/* a program that reads little says nothing about the line: the window waits for the next
+	 * stream */
 	begin(128 * 1024);
 	fxp_window_raise(&w, 4 * 1024 * 1024);
 	run(0, 1000, 125e6, 50);
@@ -229,7 +251,8 @@ START_TEST(more_lanes)
 	run(0, 115, 125e6, 100);
 	fxp_window_grow(&w, 6);
 	ck_assert_uint_ge(w.window_len, 125e6 * 0.1);
-	/* one that the line itself limits does not, and one that was mistaken for it gives it back */
+	/* one that the line itself limits does not, and one that was mistaken for it gives it back
+	 */
 	begin(1024 * 1024);
 	run(0, 3000, 5e6, 100);
 	one = w.window_len;
@@ -255,5 +278,6 @@ START_TEST(no_creep)
 }
 END_TEST
 
-CHECK_MAIN("window", two_always, finds_rate, first_flight, never_floods, survives_a_slow_server,
-           bears_stalls, little_work, follows_down, grows_again, more_lanes, no_creep)
+CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
+           survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
+           no_creep)
