@@ -43,7 +43,12 @@ struct file {
 	struct vfs *v;
 	struct node *node; /* referenced */
 	uint64_t fh;
-	struct be_file *be;
+	struct be_file *be; /* NULL: none yet, see content.h */
+	struct content *content; /* the whole file, referenced; or NULL */
+	struct list in_pinned;	 /* v->pinned, until it has a handle */
+	struct list handle_waiters; /* struct op.wait: reads */
+	int64_t opened_ms;	 /* of one without a handle */
+	bool opening;		 /* a handle is on its way */
 	int flags; /* of open(2) */
 	bool wrote;
 	bool created;	    /* this open made the file: see vfs/setattr.c */
@@ -64,7 +69,10 @@ struct file {
 
 struct file *file_find(struct vfs *v, uint64_t fh);
 
-/* Registers an open file of `n`. Return: NULL when out of memory (`be` is closed then). */
+/*
+ * Registers an open file of `n`; `be` NULL: without a handle on the server. Return: NULL when out of
+ * memory (`be` is closed then).
+ */
 struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int flags);
 
 struct file *file_ref(struct file *f);
@@ -79,11 +87,14 @@ void file_release(struct file *f);
  */
 struct op *op_on_file(struct vfs *v, struct vfs_req *req, enum op_kind kind, uint64_t fh);
 
-/* Any open file of `n`, one that may write if there is one; NULL when none is open. */
+/* Any open file of `n` with a handle, one that may write if there is one; NULL when none is open. */
 struct file *file_of_node(const struct node *n);
 
 /* Where the backend finds the path when it has to open again: be_where_fn. */
 int file_where(void *owner, char *path, size_t size);
+
+/* open.c: an open that waited for a file that was being fetched goes on. */
+void open_continue(struct op *op);
 
 /* open.c: sends the OPEN of an operation that waited for the WRITEs before its truncation. */
 void open_send(struct op *op);
@@ -115,6 +126,9 @@ void file_settle_unused(struct vfs *v, struct node *n);
 
 /* write.c: room in the budget may have come back. */
 void file_room(struct vfs *v);
+
+/* read.c: an operation that waited for bytes or a handle goes on. */
+void read_continue(struct op *op);
 
 /* read.c: bytes [off, off + len) of `n` have changed: what was read of them is not served again. */
 void chunks_drop(struct node *n, uint64_t off, uint64_t len);

@@ -49,6 +49,8 @@ struct vfs {
 	uint64_t write_error_count;
 	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
+	struct list pinned; /* struct file.in_pinned, the oldest first */
+	struct timer pinned_timer; /* armed while there are any */
 	struct list walks; /* struct walk.entry, the latest used first */
 	size_t walk_count;
 	struct timer walk_timer; /* armed while there are any */
@@ -178,7 +180,7 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms);
 void op_answer_attr(struct op *op, struct node *n);
 
 /* Content changed under a clean node: nothing that was read of it may be served again. */
-void entry_content_changed(struct node *n);
+void entry_content_changed(struct vfs *v, struct node *n);
 
 /* A directory's contents were changed by us: its times are no longer known. */
 void entry_parent_changed(struct vfs *v, struct node *parent);

@@ -20,6 +20,8 @@
 struct vfs;
 struct node;
 struct listing;
+struct content;
+struct walk_file;
 
 struct name {
 	struct hash_node by_name; /* (parent, bytes) -> name */
@@ -61,7 +63,10 @@ struct node {
 	char *target;		 /* of a symbolic link, or NULL */
 
 	/* Regular files */
-	struct list files; /* struct file.in_node */
+	struct list files; /* struct file.in_node: those with a handle on the server */
+	struct list pinned; /* struct file.in_node: those that read fetched bytes instead */
+	struct content *content; /* fetched ahead, not opened yet; or NULL */
+	struct walk_file *walk_file; /* that fetches or has fetched it, or NULL */
 	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
 	struct version pages; /* of what the kernel's page cache may hold */
 	unsigned unacked_count; /* WRITEs that the server has not answered */

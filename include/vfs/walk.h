@@ -14,6 +14,7 @@
 #include "vfs/internal.h"
 
 struct listing;
+struct entry;
 
 /* Listings ahead of the program, those on their way too. */
 #define WALK_DIR_COUNT_MAX 1024
@@ -23,6 +24,23 @@ struct listing;
 
 /* Listings that a program has asked for itself, to recognise the child of one. */
 #define WALK_LISTED_COUNT 8
+
+enum walk_order {
+	WALK_BY_LISTING,
+	WALK_BY_INO,
+	WALK_BY_NAME,
+	WALK_ORDER_COUNT,
+};
+
+struct walk_item;
+
+/* A directory on the way down to where the program reads. */
+struct walk_frame {
+	struct node *dir;	 /* referenced */
+	struct listing *listing; /* referenced */
+	struct walk_item *items; /* what is of interest in it, in order */
+	size_t count, pos;
+};
 
 /* How often what was fetched was used. */
 struct walk_score {
@@ -46,6 +64,35 @@ struct walk {
 	size_t ahead_count; /* fetched or asked for, not used yet */
 	size_t dir_limit;   /* at most so many below directories that are ahead themselves */
 	struct walk_score dirs;
+
+	/* Files */
+	bool reading;	   /* it has begun to open the files of a listing */
+	struct list files; /* struct walk_file.entry, in the order asked for */
+	size_t file_count, file_len;
+	size_t file_limit;
+	struct walk_score file_score;
+
+	/* Where in the tree: directories from the top down, each with what comes next in it */
+	struct walk_frame frames[WALK_DEPTH_MAX];
+	size_t frame_count;
+	enum walk_order order;
+	bool files_first;
+	struct node *last_opened; /* referenced */
+};
+
+/* A small file that is being fetched, or was and has not been opened. */
+struct walk_file {
+	struct list entry; /* walk->files */
+	struct vfs *v;
+	struct walk *walk; /* NULL: it was opened, or the walk has ended */
+	struct node *node; /* referenced */
+	size_t len;	   /* as listed */
+	int64_t asked_ms;
+	int64_t ask_ms;	   /* of the last question what the file is now */
+	uint64_t change_count; /* of the node at asked_ms */
+	struct list waiters;   /* struct op.wait: opens */
+	bool in_flight;
+	bool asking;
 };
 
 /* A directory of a walk. Lives while it is in one of the walk's lists. */
@@ -67,6 +114,12 @@ struct walk_dir {
 /* The program is about to be given `l`, a listing of `n` that may still be on its way. */
 void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *l);
 
+/*
+ * The program of `op` opens op->node for reading.
+ * Return: true when the file is being fetched: open_continue() goes on when it is there.
+ */
+bool walk_opened(struct op *op, pid_t program);
+
 /* The program asks the server for one name after another in `n`. */
 void walk_lookup(struct vfs *v, pid_t program, struct node *n);
 
@@ -82,7 +135,11 @@ void walk_finish(struct vfs *v);
 struct walk *walk_get(struct vfs *v, pid_t program);
 void walk_hit(struct walk_score *s);
 void walk_miss(struct walk_score *s);
-bool walk_pays(const struct walk_score *s);
+bool walk_pays(const struct walk_score *s, unsigned min_count);
+struct node *walk_parent(const struct node *n);
+
+/* Has the program listed `dir`, or does it walk there? */
+bool walk_knows(const struct walk *w, const struct node *dir);
 
 /* walk_list.c */
 void walk_list_begin(struct walk *w, struct node *top);
@@ -90,5 +147,17 @@ void walk_list_used(struct walk *w, struct node *n, struct listing *l);
 void walk_list_filled(struct walk *w, struct listing *l);
 void walk_list_sweep(struct walk *w);
 void walk_list_end(struct walk *w);
+
+/* walk_file.c */
+void walk_file_pump(struct walk *w);
+void walk_file_sweep(struct walk *w);
+void walk_file_end(struct walk *w);
+
+/* walk_order.c: learns from an open. Return: true when it is the second file of a listing. */
+bool walk_order_opened(struct walk *w, struct node *n, bool hit);
+
+/* What comes next in *parent, listed at *asked_ms; NULL: nothing, or it is not known yet. */
+const struct entry *walk_order_next(struct walk *w, struct node **parent, int64_t *asked_ms);
+void walk_order_end(struct walk *w);
 
 #endif

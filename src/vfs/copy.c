@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -22,6 +23,7 @@ static void copied(void *arg, const struct be_status *st)
 
 	node_changed(v, n);
 	chunks_drop(n, 0, UINT64_MAX);
+	content_overwritten(v, n);
 	if (st->code != BE_OK) {
 		attr_expire(n);
 		op_fail_status(op, st);
@@ -45,9 +47,12 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 	struct file *in = file_find(v, fh_in), *out = file_find(v, fh_out);
 	uint64_t size;
 
-	/* Otherwise the kernel reads and writes; OpenSSH refuses to copy within one file. */
+	/*
+	 * Otherwise the kernel reads and writes: OpenSSH refuses to copy within one file, and what was
+	 * fetched whole is here.
+	 */
 	if (!v->ops->info(v->be)->caps.copy || (out && (out->flags & O_APPEND)) ||
-	    (in && out && in->node == out->node)) {
+	    (in && out && in->node == out->node) || (in && !in->be)) {
 		v->replies->err(req, EOPNOTSUPP);
 		return;
 	}

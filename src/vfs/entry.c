@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/file.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
@@ -20,9 +21,10 @@ void entry_parent_changed(struct vfs *v, struct node *parent)
 	attr_expire(parent);
 }
 
-void entry_content_changed(struct node *n)
+void entry_content_changed(struct vfs *v, struct node *n)
 {
 	chunks_drop(n, 0, UINT64_MAX);
+	content_drop(v, n);
 	n->pages.known = false;
 }
 
@@ -72,6 +74,8 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 
 		if (!replaced && !list_empty(&n->files))
 			return NULL;
+		/* Nobody can tell: who reads what was there must not get to see what is there now. */
+		replaced = replaced || content_is_pinned(n);
 		if (replaced) {
 			name_drop(v, d);
 			n = NULL;
@@ -82,7 +86,7 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 	node_ref(n);
 	d->expires_ms = attr_expiry(v, a, asked_ms);
 	if (attr_update(v, n, a, known_count, asked_ms))
-		entry_content_changed(n);
+		entry_content_changed(v, n);
 	return n;
 }
 
@@ -192,7 +196,7 @@ static void compared(void *arg, bool same, const struct be_attr *a)
 		if (same) {
 			op->got = *a;
 			if (attr_update(v, n, a, n->change_count, op->since_ms))
-				entry_content_changed(n);
+				entry_content_changed(v, n);
 		} else {
 			name_drop(v, d);
 		}

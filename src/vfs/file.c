@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 
@@ -33,7 +34,8 @@ struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int 
 	struct file *f = calloc(1, sizeof(*f));
 
 	if (!f) {
-		v->ops->close(v->be, be);
+		if (be)
+			v->ops->close(v->be, be);
 		return NULL;
 	}
 	f->v = v;
@@ -44,9 +46,12 @@ struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int 
 	f->ref_count = 1;
 	list_init(&f->in_readers);
 	timer_init(&f->flush_timer, flush_age_passed, f);
-	list_push_back(&n->files, &f->in_node);
+	list_init(&f->in_pinned);
+	list_init(&f->handle_waiters);
+	list_push_back(be ? &n->files : &n->pinned, &f->in_node);
 	hash_add(&v->files, &f->by_fh, hash_u64(f->fh));
-	v->ops->file_node(v->be, be, n->nodeid, f);
+	if (be)
+		v->ops->file_node(v->be, be, n->nodeid, f);
 	return f;
 }
 
@@ -149,10 +154,16 @@ void file_release(struct file *f)
 	hash_del(&v->files, &f->by_fh);
 	list_del(&f->in_node);
 	list_del(&f->in_readers);
-	v->ops->close(v->be, f->be);
+	list_del(&f->in_pinned);
+	if (f->be)
+		v->ops->close(v->be, f->be);
 	f->be = NULL;
+	content_unref(f->content);
+	f->content = NULL;
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
+	if (list_empty(&n->files) && !content_is_pinned(n) && !n->walk_file)
+		content_drop(v, n);
 	file_settle_unused(v, n);
 	file_unref(f);
 }

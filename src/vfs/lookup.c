@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -165,6 +166,13 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 	struct op *op = arg;
 	struct node *n = op->node;
 
+	if (op->path && content_is_pinned(n) &&
+	    (st->code == BE_NO_SUCH_FILE || (a && !attr_same_file(a, &n->attr)))) {
+		/* The name is another file's now; this one is what its readers hold of it. */
+		node_detach(op->v, n);
+		op_answer_attr(op, n);
+		return;
+	}
 	if (st->code == BE_NO_SUCH_FILE && op->path) {
 		name_is_stale(op);
 		return;
@@ -178,7 +186,7 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 		return;
 	}
 	if (attr_update(op->v, n, a, op->change_count, op->since_ms))
-		entry_content_changed(n);
+		entry_content_changed(op->v, n);
 	op_answer_attr(op, n);
 }
 
@@ -195,12 +203,13 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 		op_fail(op, -ESTALE);
 		return;
 	}
-	if (n->dirty || n->attr_expires_ms > v->clock->now_ms) {
+	if (n->dirty || n->attr_expires_ms > v->clock->now_ms ||
+	    (list_empty(&n->names) && content_is_pinned(n))) {
 		op_answer_attr(op, n);
 		return;
 	}
 	f = fh ? file_find(v, fh) : NULL;
-	if (!f)
+	if (!f || !f->be)
 		f = file_of_node(n);
 	if (f) {
 		op->node = node_ref(n);

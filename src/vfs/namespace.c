@@ -9,11 +9,21 @@
 #include <string.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 #include "vfs/made.h"
+
+/* A name is about to be removed, moved or replaced. */
+static void name_goes(struct vfs *v, struct node *parent, const char *bytes)
+{
+	const struct name *d = name_find(v, parent, bytes);
+
+	if (d && d->node)
+		content_before_removal(v, d->node);
+}
 
 /* What was known of a name ends: a file that was there has lost it. */
 static void name_gone(struct vfs *v, struct node *parent, const char *bytes)
@@ -205,8 +215,10 @@ void vfs_unlink(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 {
 	struct op *op = op_create(v, req, OP_UNLINK);
 
-	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op, v->ops->remove(v->be, op->path, removed, op));
+	if (!op || !op_on_name(op, node_find(v, parent), name))
+		return;
+	name_goes(v, op->node, name);
+	op_failed_start(op, v->ops->remove(v->be, op->path, removed, op));
 }
 
 void vfs_rmdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name)
@@ -312,6 +324,8 @@ void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 		op_fail(op, err);
 		return;
 	}
+	name_goes(v, op->node, name);
+	name_goes(v, op->node2, new_name);
 	/* Attributes that were told done are the file's before it gets its name. */
 	if (d && d->node)
 		file_send_times(d->node);

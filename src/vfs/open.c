@@ -13,10 +13,12 @@
 #include <string.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 #include "vfs/same.h"
+#include "vfs/walk.h"
 #include "vfs/made.h"
 
 #define PEEK_LEN 4096 /* bytes asked of a file that says it is empty */
@@ -80,6 +82,8 @@ static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 {
 	out->fh = f->fh;
 	out->keep_cache = pages_are_good(v, n, a, f->flags);
+	if (f->content && !out->keep_cache)
+		n->pages.proven = f->content->proven; /* what the pages will be filled from */
 	out->direct_io = v->cfg.direct_io;
 }
 
@@ -149,6 +153,8 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		op->file = file_ref(f);
 		return;
 	}
+	if ((op->flags & O_ACCMODE) == O_RDONLY && content_vouched(n, a))
+		f->content = content_ref(n->content);
 	describe_open(v, n, f, a, &o);
 	o.direct_io = o.direct_io || again;
 	answer_opened(op, f, &o);
@@ -264,6 +270,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		node_changed(v, n);
 		n->dirty = false;
 		chunks_drop(n, 0, UINT64_MAX);
+		content_overwritten(v, n);
 		if (a)
 			attr_update(v, n, a, n->change_count, op->since_ms);
 		else
@@ -280,6 +287,10 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		}
 		if (!n->dirty && !attr_same_file(&n->attr, a) && !list_empty(&n->files)) {
 			compare(op, be, a);
+			return;
+		}
+		if (!attr_same_file(&n->attr, a) && content_is_pinned(n)) {
+			stale(op, be);
 			return;
 		}
 		attr_update(v, n, a, op->change_count, op->since_ms);
@@ -320,6 +331,37 @@ void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
 	if (!op || !op_on_node(op, node_find(v, nodeid)))
 		return;
 	op->flags = flags;
+	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && attr_is_reg(&op->node->attr) &&
+	    walk_opened(op, req->program))
+		return; /* goes on in open_continue() */
+	open_continue(op);
+}
+
+/* Answers from what was fetched ahead. Return: false when the server must be asked. */
+static bool open_fetched(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+	struct content *c = content_for_open(v, n);
+	struct vfs_opened o = {0};
+	struct file *f;
+
+	if (!c || n->attr.size != n->shown_size)
+		return false;
+	f = content_open(v, n, c, op->flags);
+	if (!f)
+		return false;
+	describe_open(v, n, f, &c->attr, &o);
+	answer_opened(op, f, &o);
+	return true;
+}
+
+void open_continue(struct op *op)
+{
+	int flags = op->flags;
+
+	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && open_fetched(op))
+		return;
 	if (flags & O_TRUNC)
 		file_send_node(op->node);
 	/* A WRITE that the server gets after the truncation would come back to life. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -82,8 +83,6 @@ static struct chunk *chunk_at(struct node *n, uint64_t off, uint64_t *next_off)
 	}
 	return NULL;
 }
-
-static void read_continue(struct op *op);
 
 static void chunk_read(void *arg, const struct be_status *st, struct data *block, size_t off,
 		       size_t len)
@@ -411,7 +410,7 @@ static uint64_t read_end(const struct op *op)
 	return op->off < size && size < end ? size : end;
 }
 
-static void read_continue(struct op *op)
+void read_continue(struct op *op)
 {
 	struct iovec iov[REPLY_IOV_COUNT];
 	struct chunk *wait;
@@ -422,7 +421,9 @@ static void read_continue(struct op *op)
 		op_free(op); /* the program is gone */
 		return;
 	}
-	err = op->file->be ? fetch(op->file, op->off, read_end(op)) : -EBADF;
+	if (content_read(op))
+		return;
+	err = op->file->be ? fetch(op->file, op->off, read_end(op)) : -ESTALE;
 	if (err) {
 		op_fail(op, err);
 		return;
@@ -452,6 +453,12 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 	}
 	op->off = off;
 	op->len = len;
+	if (content_read(op))
+		return;
+	if (!op->file->be) {
+		content_wait_handle(op);
+		return;
+	}
 	/* First what is asked for, then what may be asked for next. */
 	err = fetch(op->file, off, read_end(op));
 	if (err) {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
@@ -109,8 +110,10 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 	bool resized = op->want.valid & BE_ATTR_SIZE;
 
 	node_changed(v, n);
-	if (resized)
+	if (resized) {
 		chunks_drop(n, 0, UINT64_MAX);
+		content_overwritten(v, n);
+	}
 	if (st->code != BE_OK) {
 		attr_expire(n);
 		listing_show(v, n, NULL);
@@ -138,7 +141,7 @@ static struct file *file_for_change(struct vfs *v, struct node *n, uint64_t fh, 
 {
 	struct file *f = fh ? file_find(v, fh) : NULL;
 
-	if (!f)
+	if (!f || !f->be)
 		f = file_of_node(n);
 	if (f && (set & VFS_SET_SIZE) && (f->flags & O_ACCMODE) == O_RDONLY)
 		return NULL;

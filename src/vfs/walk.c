@@ -12,11 +12,10 @@
 
 /* A program that has neither listed nor opened anything for this long has stopped walking. */
 #define WALK_LIFE_MS   5000
-#define SWEEP_MS       500
+#define SWEEP_MS       250
 
 /* Guesses that are judged together; older ones count for half. */
 #define SCORE_COUNT    1024
-#define SCORE_MIN      64
 
 /* Lookups that the server had to answer in one directory within this time: its listing is cheaper. */
 #define LOOKUP_COUNT   4
@@ -36,15 +35,16 @@ void walk_miss(struct walk_score *s)
 	s->miss_count++;
 }
 
-bool walk_pays(const struct walk_score *s)
+bool walk_pays(const struct walk_score *s, unsigned min_count)
 {
-	return s->hit_count + s->miss_count < SCORE_MIN || s->hit_count >= s->miss_count;
+	return s->hit_count + s->miss_count < min_count || s->hit_count >= s->miss_count;
 }
 
 static void walk_free(struct walk *w)
 {
 	list_del(&w->entry);
 	w->v->walk_count--;
+	walk_file_end(w);
 	walk_list_end(w);
 	free(w);
 }
@@ -56,10 +56,12 @@ static void sweep(void *arg)
 	list_for_each_safe(e, tmp, &v->walks) {
 		struct walk *w = list_entry(e, struct walk, entry);
 
-		if (v->clock->now_ms - w->used_ms > WALK_LIFE_MS)
+		if (v->clock->now_ms - w->used_ms > WALK_LIFE_MS) {
 			walk_free(w);
-		else
-			walk_list_sweep(w);
+			continue;
+		}
+		walk_list_sweep(w);
+		walk_file_sweep(w);
 	}
 	if (v->walk_count)
 		timer_set(v->clock, &v->walk_timer, v->clock->now_ms + SWEEP_MS);
@@ -79,6 +81,7 @@ static struct walk *walk_create(struct vfs *v, pid_t program)
 	list_init(&w->flight);
 	list_init(&w->ready);
 	list_init(&w->queue);
+	list_init(&w->files);
 	v->walk_count++;
 	if (!timer_armed(&v->walk_timer))
 		timer_set(v->clock, &v->walk_timer, v->clock->now_ms + SWEEP_MS);
@@ -115,7 +118,7 @@ static bool has_listed(const struct walk *w, const struct node *n)
 	return false;
 }
 
-static struct node *parent_of(const struct node *n)
+struct node *walk_parent(const struct node *n)
 {
 	return list_empty(&n->names) ? NULL :
 				       list_entry(n->names.next, struct name, in_node)->parent;
@@ -127,14 +130,19 @@ static bool is_inside(const struct walk *w, const struct node *n)
 	if (!w->top || (n->fsid_known && n->fsid != w->top->fsid))
 		return false;
 	while (n && n != w->top)
-		n = parent_of(n);
+		n = walk_parent(n);
 	return n != NULL;
+}
+
+bool walk_knows(const struct walk *w, const struct node *dir)
+{
+	return has_listed(w, dir) || is_inside(w, dir);
 }
 
 /* The program has listed `n`, or looked at so many names of it that this amounts to the same. */
 static void listed(struct walk *w, struct node *n, struct listing *l)
 {
-	struct node *parent = parent_of(n);
+	struct node *parent = walk_parent(n);
 
 	if (parent && has_listed(w, parent) && !is_inside(w, parent))
 		walk_list_begin(w, parent);
@@ -178,8 +186,12 @@ void walk_lookup(struct vfs *v, pid_t program, struct node *n)
 
 void walk_filled(struct vfs *v, struct listing *l)
 {
-	list_for_each_safe(e, tmp, &v->walks)
-		walk_list_filled(list_entry(e, struct walk, entry), l);
+	list_for_each_safe(e, tmp, &v->walks) {
+		struct walk *w = list_entry(e, struct walk, entry);
+
+		walk_list_filled(w, l);
+		walk_file_pump(w);
+	}
 }
 
 void walk_init(struct vfs *v)

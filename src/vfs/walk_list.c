@@ -16,6 +16,7 @@
 #define LIMIT_MIN	16
 #define LIMIT_MAX	256
 #define QUEUE_COUNT_MAX 8192
+#define SCORE_MIN	64 /* guesses before they are judged */
 
 static void pump(struct walk *w);
 
@@ -120,6 +121,7 @@ static void got_fs(void *arg, const struct be_status *st, const struct be_statvf
 	}
 	dir_settle(d);
 	pump(w);
+	walk_file_pump(w);
 }
 
 /* One per directory travels with its listing. */
@@ -215,7 +217,7 @@ static void pump(struct walk *w)
 {
 	struct vfs *v = w->v;
 
-	while (!list_empty(&w->queue) && walk_pays(&w->dirs) &&
+	while (!list_empty(&w->queue) && walk_pays(&w->dirs, SCORE_MIN) &&
 	       budget_left(v->budget) > v->budget->max_len / 2) {
 		struct walk_dir *d = list_entry(w->queue.next, struct walk_dir, in_queue);
 		const struct entry *e;
@@ -257,7 +259,7 @@ void walk_list_begin(struct walk *w, struct node *top)
 	struct listing *l;
 	struct walk_dir *d;
 
-	if (!walk_pays(&w->dirs) || top->huge)
+	if (!walk_pays(&w->dirs, SCORE_MIN) || top->huge)
 		return;
 	walk_list_end(w);
 	w->top = node_ref(top);
@@ -266,6 +268,7 @@ void walk_list_begin(struct walk *w, struct node *top)
 	d = l ? dir_add(w, node_ref(top), l, false) : NULL;
 	if (d)
 		dir_settle(d);
+	pump(w);
 }
 
 void walk_list_used(struct walk *w, struct node *n, struct listing *l)

@@ -11,6 +11,7 @@
 
 #include "vfs/async.h"
 #include "vfs/attr.h"
+#include "vfs/content.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -352,6 +353,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 
 	f->wrote = true;
 	node_changed(v, n);
+	content_overwritten(v, n);
 	/* Short chunks end at the old size: what lies between it and us is a hole now. */
 	if (off > old_size)
 		chunks_drop(n, old_size, off + len - old_size);
@@ -705,6 +707,7 @@ void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
 void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
 {
 	struct op *op = op_on_file(v, req, OP_FSYNC, fh);
+	struct file *f;
 	bool can;
 
 	if (!op)
@@ -712,9 +715,14 @@ void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
 	can = v->ops->info(v->be)->caps.fsync;
 	file_send_node(op->node);
 	file_send_times(op->node);
+	f = op->file->be ? op->file : file_of_node(op->node);
+	if (!f) {
+		op_fail(op, 0); /* read ahead, and nobody writes to it */
+		return;
+	}
 	deliver(op);
 	/* A journal waits for all that it has acknowledged, whatever the server can do. */
-	if ((can || v->async) && v->ops->fsync(v->be, op->file->be, synced, op) == 0)
+	if ((can || v->async) && v->ops->fsync(v->be, f->be, synced, op) == 0)
 		op->pending++;
 	else if (can || v->cfg.fsync_strict)
 		op->err = can ? -EIO : -EOPNOTSUPP;

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whole small files that were fetched ahead, and opens that are answered from them. Thread: the loop.
+ *
+ * Close-to-open: such an open needs the server's word on the file's (mtime, size) at most open_window
+ * old and younger than our last change. Bytes that are younger than that themselves will do; older
+ * ones must be proven: read when the server's clock was past mtime + 1 s. The descriptor pins the
+ * bytes and has no handle on the server; one that stays open, or whose name is about to be removed or
+ * replaced, gets one in the background.
+ */
+#ifndef VFS_CONTENT_H
+#define VFS_CONTENT_H
+
+#include "vfs/file.h"
+
+/* Larger files are read in the usual way. */
+#define CONTENT_LEN_MAX (256 * 1024)
+
+struct content {
+	unsigned ref_count;
+	struct data *block;
+	size_t off, len; /* bytes [off, off + len) of the block are all of the file */
+	struct be_attr attr;
+	int64_t asked_ms;
+	bool proven;
+};
+
+/* Takes over the reference to `block`. Return: NULL when out of memory. */
+struct content *content_create(struct vfs *v, struct data *block, size_t off, size_t len,
+			       const struct be_attr *a, int64_t asked_ms);
+struct content *content_ref(struct content *c);
+void content_unref(struct content *c);
+
+/* What was fetched of `n` and may answer an open that asks nobody, or NULL. */
+struct content *content_for_open(struct vfs *v, struct node *n);
+
+/* The server has just shown `a` at an open: the bytes that these vouch for, or NULL. */
+struct content *content_vouched(struct node *n, const struct be_attr *a);
+
+/* The bytes of `n` on the server are others now: descriptors with a handle read on from there. */
+void content_drop(struct vfs *v, struct node *n);
+
+/* We have changed the bytes of `n`: every descriptor reads what they are now. */
+void content_overwritten(struct vfs *v, struct node *n);
+
+/* A descriptor that reads `c`. Return: NULL when out of memory. */
+struct file *content_open(struct vfs *v, struct node *n, struct content *c, int flags);
+
+/* Descriptors of `n` get their handle before its name goes. */
+void content_before_removal(struct vfs *v, struct node *n);
+
+/* Does a descriptor read what `n` was, without a handle? */
+bool content_is_pinned(const struct node *n);
+
+/* Answers a read from pinned bytes. Return: false when they do not serve it. */
+bool content_read(struct op *op);
+
+/* A read of a descriptor without handle and bytes waits for one: read_continue() goes on. */
+void content_wait_handle(struct op *op);
+
+void content_init(struct vfs *v);
+void content_finish(struct vfs *v);
+
+#endif

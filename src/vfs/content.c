@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Files that were fetched whole. Contract: include/vfs/content.h. */
+#include "vfs/content.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vfs/attr.h"
+
+/* A descriptor that is open for longer may live to see the file grow: it gets a handle. */
+#define HANDLE_AFTER_MS 1000
+
+struct content *content_create(struct vfs *v, struct data *block, size_t off, size_t len,
+			       const struct be_attr *a, int64_t asked_ms)
+{
+	struct content *c = malloc(sizeof(*c));
+
+	if (!c) {
+		data_unref(block);
+		return NULL;
+	}
+	*c = (struct content){
+	    .ref_count = 1,
+	    .block = block,
+	    .off = off,
+	    .len = len,
+	    .attr = *a,
+	    .asked_ms = asked_ms,
+	    /* The clock now less the time it took: what it was when the question left. */
+	    .proven = attr_server_now(v) - (v->clock->now_ms - asked_ms + 999) / 1000 >
+		      (int64_t)a->mtime + 1,
+	};
+	return c;
+}
+
+struct content *content_ref(struct content *c)
+{
+	c->ref_count++;
+	return c;
+}
+
+void content_unref(struct content *c)
+{
+	if (!c || --c->ref_count)
+		return;
+	data_unref(c->block);
+	free(c);
+}
+
+static bool in_window(const struct vfs *v, int64_t asked_ms)
+{
+	return asked_ms && v->clock->now_ms - asked_ms <= v->cfg.open_window_ms;
+}
+
+struct content *content_for_open(struct vfs *v, struct node *n)
+{
+	struct content *c = n->content;
+
+	if (!c || n->dirty || v->async || v->cfg.open_window_ms == 0)
+		return NULL;
+	if (!attr_same_file(&c->attr, &n->attr))
+		return NULL;
+	if (in_window(v, c->asked_ms) || (c->proven && in_window(v, n->told_ms)))
+		return c;
+	return NULL;
+}
+
+struct content *content_vouched(struct node *n, const struct be_attr *a)
+{
+	struct content *c = n->content;
+
+	return c && a && !n->dirty && c->proven && attr_same_file(&c->attr, a) ? c : NULL;
+}
+
+static void unpin(struct file *f)
+{
+	struct content *c = f->content;
+
+	f->content = NULL;
+	content_unref(c);
+}
+
+void content_drop(struct vfs *v, struct node *n)
+{
+	struct content *c = n->content;
+
+	(void)v;
+	n->content = NULL;
+	content_unref(c);
+	list_for_each(e, &n->files)
+		unpin(list_entry(e, struct file, in_node));
+}
+
+void content_overwritten(struct vfs *v, struct node *n)
+{
+	content_drop(v, n);
+	list_for_each(e, &n->pinned)
+		unpin(list_entry(e, struct file, in_node));
+}
+
+bool content_is_pinned(const struct node *n)
+{
+	return !list_empty(&n->pinned);
+}
+
+/* Return: is the descriptor still open? */
+static bool is_open(const struct file *f)
+{
+	return !list_empty(&f->in_node);
+}
+
+static void late_opened(void *arg, const struct be_status *st, struct be_file *be,
+			const struct be_attr *a)
+{
+	struct file *f = arg;
+	struct vfs *v = f->v;
+	bool same = a && (!f->content || attr_same_file(a, &f->content->attr));
+	struct list waiters;
+
+	f->opening = false;
+	if (st->code == BE_OK && same && is_open(f) && !f->be) {
+		f->be = be;
+		list_del(&f->in_node);
+		list_push_back(&f->node->files, &f->in_node);
+		v->ops->file_node(v->be, be, f->node->nodeid, f);
+	} else if (st->code == BE_OK) {
+		v->ops->close(v->be, be); /* another file by now: the bytes are all we have of it */
+	}
+	list_init(&waiters);
+	list_splice(&waiters, &f->handle_waiters);
+	while (!list_empty(&waiters)) {
+		struct op *op = list_entry(waiters.next, struct op, wait);
+
+		list_del(&op->wait);
+		read_continue(op);
+	}
+	file_unref(f);
+}
+
+/* Return: false when no handle can be had. */
+static bool open_late(struct file *f)
+{
+	struct vfs *v = f->v;
+	char *path;
+	int err;
+
+	list_del(&f->in_pinned);
+	if (f->be || f->opening)
+		return true;
+	path = node_path(v, f->node, NULL, &err);
+	if (!path)
+		return false;
+	f->opening = true;
+	file_ref(f);
+	err = v->ops->open(v->be, path, BE_READ, 0, f->node->nodeid, 0, file_where, NULL,
+			   late_opened, f);
+	free(path);
+	if (err < 0) {
+		f->opening = false;
+		file_unref(f);
+	}
+	return err == 0;
+}
+
+void content_wait_handle(struct op *op)
+{
+	struct file *f = op->file;
+
+	if (!open_late(f))
+		op_fail(op, -ESTALE);
+	else
+		list_push_back(&f->handle_waiters, &op->wait);
+}
+
+void content_before_removal(struct vfs *v, struct node *n)
+{
+	(void)v;
+	list_for_each_safe(e, tmp, &n->pinned)
+		open_late(list_entry(e, struct file, in_node));
+}
+
+static void handles_due(void *arg)
+{
+	struct vfs *v = arg;
+
+	while (!list_empty(&v->pinned)) {
+		struct file *f = list_entry(v->pinned.next, struct file, in_pinned);
+
+		if (f->opened_ms + HANDLE_AFTER_MS > v->clock->now_ms) {
+			timer_set(v->clock, &v->pinned_timer, f->opened_ms + HANDLE_AFTER_MS);
+			return;
+		}
+		open_late(f);
+	}
+}
+
+struct file *content_open(struct vfs *v, struct node *n, struct content *c, int flags)
+{
+	struct file *f = file_create(v, n, NULL, flags);
+
+	if (!f)
+		return NULL;
+	f->content = content_ref(c);
+	f->opened_ms = v->clock->now_ms;
+	list_push_back(&v->pinned, &f->in_pinned);
+	if (!timer_armed(&v->pinned_timer))
+		timer_set(v->clock, &v->pinned_timer, f->opened_ms + HANDLE_AFTER_MS);
+	return f;
+}
+
+bool content_read(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct file *f = op->file;
+	struct content *c = f->content;
+	struct vfs_req *req;
+	struct iovec iov;
+
+	/* Behind the end only a handle can tell whether there is more by now. */
+	if (!c || (f->be && op->off + op->len > c->len && op->node->attr.size != c->len))
+		return false;
+	req = op_take_req(op);
+	content_ref(c);
+	iov.iov_len = op->off >= c->len ? 0 : c->len - (size_t)op->off;
+	iov.iov_len = iov.iov_len < op->len ? iov.iov_len : op->len;
+	iov.iov_base = iov.iov_len ? c->block->bytes + c->off + op->off : NULL;
+	op_free(op);
+	if (req)
+		v->replies->data(req, &iov, iov.iov_len ? 1 : 0);
+	content_unref(c);
+	return true;
+}
+
+void content_init(struct vfs *v)
+{
+	list_init(&v->pinned);
+	timer_init(&v->pinned_timer, handles_due, v);
+}
+
+void content_finish(struct vfs *v)
+{
+	timer_cancel(&v->pinned_timer);
+}
