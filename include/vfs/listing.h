@@ -90,6 +90,9 @@ void listing_install_empty(struct vfs *v, struct node *n);
 /* A complete, fresh listing of `n` says that nothing is in it. */
 bool listing_is_empty(struct vfs *v, struct node *n);
 
+/* The server says that there is no such name. */
+void listing_lacks(struct vfs *v, struct node *parent, const char *name);
+
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);
 

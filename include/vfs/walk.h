@@ -54,6 +54,7 @@ struct walk {
 	int64_t used_ms;
 	uint64_t listed[WALK_LISTED_COUNT]; /* nodeids */
 	unsigned listed_next;
+	struct listing *looked_up; /* referenced: asked for instead of more lookups; or NULL */
 
 	/* Listings */
 	struct node *top; /* referenced: where it began; NULL: it has not */
@@ -120,6 +121,12 @@ void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *
  */
 bool walk_opened(struct op *op, pid_t program);
 
+/*
+ * The program has read of a file that was fetched, or has closed it unread: borg opens what it only
+ * compares with what it knows.
+ */
+void walk_file_used(struct vfs *v, pid_t program, bool read);
+
 /* The program asks the server for one name after another in `n`. */
 void walk_lookup(struct vfs *v, pid_t program, struct node *n);
 
@@ -150,6 +157,7 @@ void walk_list_end(struct walk *w);
 
 /* walk_file.c */
 void walk_file_pump(struct walk *w);
+void walk_file_hit(struct walk *w);
 void walk_file_sweep(struct walk *w);
 void walk_file_end(struct walk *w);
 

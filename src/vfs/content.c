@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
+#include "vfs/walk.h"
 
 /* A descriptor that is open for longer may live to see the file grow: it gets a handle. */
 #define HANDLE_AFTER_MS 1000
@@ -219,6 +220,8 @@ bool content_read(struct op *op)
 	/* Behind the end only a handle can tell whether there is more by now. */
 	if (!c || (f->be && op->off + op->len > c->len && op->node->attr.size != c->len))
 		return false;
+	walk_file_used(v, f->unread_by, true);
+	f->unread_by = 0;
 	req = op_take_req(op);
 	content_ref(c);
 	iov.iov_len = op->off >= c->len ? 0 : c->len - (size_t)op->off;

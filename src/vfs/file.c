@@ -11,6 +11,7 @@
 #include "vfs/content.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/walk.h"
 
 static bool fh_matches(const struct hash_node *hn, const void *key)
 {
@@ -160,6 +161,7 @@ void file_release(struct file *f)
 	f->be = NULL;
 	content_unref(f->content);
 	f->content = NULL;
+	walk_file_used(v, f->unread_by, false);
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
 	if (list_empty(&n->files) && !content_is_pinned(n) && !n->walk_file)

@@ -236,10 +236,15 @@ void listing_show(struct vfs *v, struct node *n, const struct be_attr *a)
 
 void listing_remove(struct vfs *v, struct node *parent, const char *name)
 {
+	parent->inside_count++;
+	listing_lacks(v, parent, name);
+}
+
+void listing_lacks(struct vfs *v, struct node *parent, const char *name)
+{
 	struct listing *l = fresh(v, parent);
 	struct entry *e = l ? entry_find(l, name) : NULL;
 
-	parent->inside_count++;
 	if (!e)
 		return;
 	e->removed = true;

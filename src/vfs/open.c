@@ -118,8 +118,10 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
 static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
 {
 	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
-	    n->attr.size == n->shown_size)
+	    n->attr.size == n->shown_size) {
+		n->sent_back_ms = 0;
 		return false;
+	}
 	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
 	if (!*again) /* two programs may take turns: nobody is sent back twice */
 		n->sent_back_ms = v->clock->now_ms;
@@ -352,6 +354,11 @@ static bool open_fetched(struct op *op)
 	if (!f)
 		return false;
 	describe_open(v, n, f, &c->attr, &o);
+	/* Pages that the kernel keeps are read without asking us. */
+	if (op->req && o.keep_cache)
+		walk_file_used(v, op->req->program, true);
+	else if (op->req)
+		f->unread_by = op->req->program;
 	answer_opened(op, f, &o);
 	return true;
 }

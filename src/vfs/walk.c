@@ -46,6 +46,7 @@ static void walk_free(struct walk *w)
 	w->v->walk_count--;
 	walk_file_end(w);
 	walk_list_end(w);
+	listing_unref(w->looked_up);
 	free(w);
 }
 
@@ -181,7 +182,18 @@ void walk_lookup(struct vfs *v, pid_t program, struct node *n)
 	if (!l)
 		return;
 	listed(w, n, l);
-	listing_unref(l);
+	listing_unref(w->looked_up);
+	w->looked_up = l;
+}
+
+void walk_file_used(struct vfs *v, pid_t program, bool read)
+{
+	struct walk *w = program ? walk_get(v, program) : NULL;
+
+	if (w && read)
+		walk_file_hit(w);
+	else if (w)
+		walk_miss(&w->file_score);
 }
 
 void walk_filled(struct vfs *v, struct listing *l)

@@ -183,6 +183,13 @@ void walk_file_pump(struct walk *w)
 	}
 }
 
+void walk_file_hit(struct walk *w)
+{
+	walk_hit(&w->file_score);
+	w->file_limit += w->file_limit < LIMIT_MAX;
+	walk_file_pump(w);
+}
+
 static bool may_be_fetched(const struct node *n)
 {
 	return n->attr.size > 0 && n->attr.size <= CONTENT_LEN_MAX;
@@ -198,10 +205,6 @@ bool walk_opened(struct op *op, pid_t program)
 	bool hit = f && f->walk, waits = f && f->in_flight;
 
 	if (hit) {
-		struct walk *owner = f->walk;
-
-		walk_hit(&owner->file_score);
-		owner->file_limit += owner->file_limit < LIMIT_MAX;
 		file_leave(f);
 		file_reap(f);
 	}
