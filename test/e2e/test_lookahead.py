@@ -354,22 +354,3 @@ def test_second_rsync_and_make_on_a_new_mount_do_nothing(who, sources, area):
     done = subprocess.run(["make", "-C", str(second.dir)], check=True, capture_output=True)
     assert b"Nothing to be done" in done.stdout
     assert requests(sources, "OPEN") <= 3
-
-
-@pytest.mark.parametrize("tool", ["borg", "restic"])
-def test_second_backup_of_a_new_mount_reads_nothing(who, sources, area, tool):
-    where = {"HOME": who.home, "BORG_REPO": str(area / "repo"), "RESTIC_REPOSITORY": str(area / "repo"),
-             "RESTIC_PASSWORD": "x", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
-             "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes", "PATH": os.environ["PATH"]}
-    init, create = (["borg", "init", "-e", "none"], ["borg", "create", "::{}", "."]) if tool == "borg" else \
-        (["restic", "init"], ["restic", "backup", "--host", "h", "."])
-    subprocess.run(init, env=where, check=True, capture_output=True)
-    place = None
-    for run in ("one", "two"):
-        mount = sources.mount(mountpoint=place)
-        place = mount.dir
-        subprocess.run([word.format(run) for word in create], env=where, cwd=mount.dir, check=True,
-                       capture_output=True)
-        came = down_bytes(sources)
-        mount.umount()
-    assert came < 1_000_000  # borg opens what it does not read; look-ahead gives that up
