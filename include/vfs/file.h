@@ -43,8 +43,8 @@ struct file {
 	struct vfs *v;
 	struct node *node; /* referenced */
 	uint64_t fh;
-	struct be_file *be; /* NULL: none yet, see content.h */
-	struct content *content; /* the whole file, referenced; or NULL */
+	struct be_file *be; /* NULL: none yet, see whole.h */
+	struct whole *content; /* the whole file, referenced; or NULL */
 	struct list in_pinned;	 /* v->pinned, until it has a handle */
 	struct list handle_waiters; /* struct op.wait: reads */
 	int64_t opened_ms;	 /* of one without a handle */

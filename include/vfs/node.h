@@ -20,7 +20,7 @@
 struct vfs;
 struct node;
 struct listing;
-struct content;
+struct whole;
 struct walk_file;
 
 struct name {
@@ -65,7 +65,7 @@ struct node {
 	/* Regular files */
 	struct list files; /* struct file.in_node: those with a handle on the server */
 	struct list pinned; /* struct file.in_node: those that read fetched bytes instead */
-	struct content *content; /* fetched ahead, not opened yet; or NULL */
+	struct whole *content; /* fetched ahead, not opened yet; or NULL */
 	struct walk_file *walk_file; /* that fetches or has fetched it, or NULL */
 	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
 	struct version pages; /* of what the kernel's page cache may hold */

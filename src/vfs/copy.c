@@ -4,7 +4,7 @@
 #include <fcntl.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -23,7 +23,7 @@ static void copied(void *arg, const struct be_status *st)
 
 	node_changed(v, n);
 	chunks_drop(n, 0, UINT64_MAX);
-	content_overwritten(v, n);
+	whole_overwritten(v, n);
 	if (st->code != BE_OK) {
 		attr_expire(n);
 		op_fail_status(op, st);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/file.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
@@ -24,7 +24,7 @@ void entry_parent_changed(struct vfs *v, struct node *parent)
 void entry_content_changed(struct vfs *v, struct node *n)
 {
 	chunks_drop(n, 0, UINT64_MAX);
-	content_drop(v, n);
+	whole_drop(v, n);
 	n->pages.known = false;
 }
 
@@ -75,7 +75,7 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 		if (!replaced && !list_empty(&n->files))
 			return NULL;
 		/* Nobody can tell: who reads what was there must not get to see what is there now. */
-		replaced = replaced || content_is_pinned(n);
+		replaced = replaced || whole_is_pinned(n);
 		if (replaced) {
 			name_drop(v, d);
 			n = NULL;

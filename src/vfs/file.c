@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 #include "vfs/walk.h"
@@ -159,13 +159,13 @@ void file_release(struct file *f)
 	if (f->be)
 		v->ops->close(v->be, f->be);
 	f->be = NULL;
-	content_unref(f->content);
+	whole_unref(f->content);
 	f->content = NULL;
 	walk_file_used(v, f->unread_by, false);
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
-	if (list_empty(&n->files) && !content_is_pinned(n) && !n->walk_file)
-		content_drop(v, n);
+	if (list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file)
+		whole_drop(v, n);
 	file_settle_unused(v, n);
 	file_unref(f);
 }

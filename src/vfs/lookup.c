@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -166,7 +166,7 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 	struct op *op = arg;
 	struct node *n = op->node;
 
-	if (op->path && content_is_pinned(n) &&
+	if (op->path && whole_is_pinned(n) &&
 	    (st->code == BE_NO_SUCH_FILE || (a && !attr_same_file(a, &n->attr)))) {
 		/* The name is another file's now; this one is what its readers hold of it. */
 		node_detach(op->v, n);
@@ -204,7 +204,7 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 		return;
 	}
 	if (n->dirty || n->attr_expires_ms > v->clock->now_ms ||
-	    (list_empty(&n->names) && content_is_pinned(n))) {
+	    (list_empty(&n->names) && whole_is_pinned(n))) {
 		op_answer_attr(op, n);
 		return;
 	}

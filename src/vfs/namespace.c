@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -22,7 +22,7 @@ static void name_goes(struct vfs *v, struct node *parent, const char *bytes)
 	const struct name *d = name_find(v, parent, bytes);
 
 	if (d && d->node)
-		content_before_removal(v, d->node);
+		whole_before_removal(v, d->node);
 }
 
 /* What was known of a name ends: a file that was there has lost it. */

@@ -9,7 +9,7 @@
 
 #include "util/buf.h"
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
@@ -133,7 +133,7 @@ static void node_reap(struct vfs *v, struct node *n)
 	while (!list_empty(&n->children))
 		name_free(v, list_entry(n->children.next, struct name, in_parent));
 	chunks_drop(n, 0, UINT64_MAX);
-	content_drop(v, n);
+	whole_drop(v, n);
 	listing_drop(v, n);
 	while (!list_empty(&n->names))
 		name_free(v, list_entry(n->names.next, struct name, in_node));
@@ -236,7 +236,7 @@ int name_move(struct vfs *v, struct name *d, struct node *parent, const char *by
 
 	if (err == 0) {
 		name_drop(v, d);
-		if (list_empty(&n->files) && !content_is_pinned(n)) {
+		if (list_empty(&n->files) && !whole_is_pinned(n)) {
 			ino_clear(v, n);
 			node_number(v, n);
 		}
@@ -320,7 +320,7 @@ void node_number(struct vfs *v, struct node *n)
 	char *path;
 	uint64_t ino;
 
-	if ((!list_empty(&n->files) || content_is_pinned(n)) && n->ino)
+	if ((!list_empty(&n->files) || whole_is_pinned(n)) && n->ino)
 		return; /* whoever holds it open has seen its number */
 	path = node_path(v, n, NULL, &err);
 	if (!path && n->ino)

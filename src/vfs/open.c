@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
@@ -155,8 +155,8 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		op->file = file_ref(f);
 		return;
 	}
-	if ((op->flags & O_ACCMODE) == O_RDONLY && content_vouched(n, a))
-		f->content = content_ref(n->content);
+	if ((op->flags & O_ACCMODE) == O_RDONLY && whole_vouched(n, a))
+		f->content = whole_ref(n->content);
 	describe_open(v, n, f, a, &o);
 	o.direct_io = o.direct_io || again;
 	answer_opened(op, f, &o);
@@ -272,7 +272,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		node_changed(v, n);
 		n->dirty = false;
 		chunks_drop(n, 0, UINT64_MAX);
-		content_overwritten(v, n);
+		whole_overwritten(v, n);
 		if (a)
 			attr_update(v, n, a, n->change_count, op->since_ms);
 		else
@@ -291,7 +291,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 			compare(op, be, a);
 			return;
 		}
-		if (!attr_same_file(&n->attr, a) && content_is_pinned(n)) {
+		if (!attr_same_file(&n->attr, a) && whole_is_pinned(n)) {
 			stale(op, be);
 			return;
 		}
@@ -344,13 +344,13 @@ static bool open_fetched(struct op *op)
 {
 	struct vfs *v = op->v;
 	struct node *n = op->node;
-	struct content *c = content_for_open(v, n);
+	struct whole *c = whole_for_open(v, n);
 	struct vfs_opened o = {0};
 	struct file *f;
 
 	if (!c || n->attr.size != n->shown_size)
 		return false;
-	f = content_open(v, n, c, op->flags);
+	f = whole_open(v, n, c, op->flags);
 	if (!f)
 		return false;
 	describe_open(v, n, f, &c->attr, &o);

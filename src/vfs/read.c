@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -421,7 +421,7 @@ void read_continue(struct op *op)
 		op_free(op); /* the program is gone */
 		return;
 	}
-	if (content_read(op))
+	if (whole_read(op))
 		return;
 	err = op->file->be ? fetch(op->file, op->off, read_end(op)) : -ESTALE;
 	if (err) {
@@ -453,10 +453,10 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 	}
 	op->off = off;
 	op->len = len;
-	if (content_read(op))
+	if (whole_read(op))
 		return;
 	if (!op->file->be) {
-		content_wait_handle(op);
+		whole_wait_handle(op);
 		return;
 	}
 	/* First what is asked for, then what may be asked for next. */

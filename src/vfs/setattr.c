@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
@@ -112,7 +112,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 	node_changed(v, n);
 	if (resized) {
 		chunks_drop(n, 0, UINT64_MAX);
-		content_overwritten(v, n);
+		whole_overwritten(v, n);
 	}
 	if (st->code != BE_OK) {
 		attr_expire(n);

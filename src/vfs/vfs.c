@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "vfs/async.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -40,7 +40,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	list_init(&v->negatives);
 	walk_init(v);
 	timer_init(&v->silence_timer, look_for_silence, v);
-	content_init(v);
+	whole_init(v);
 	timer_init(&v->soft_timer, look_for_overdue, v);
 	if (cfg->soft_ms > 0)
 		timer_set(clock, &v->soft_timer, clock->now_ms + LOOK_MS);
@@ -123,7 +123,7 @@ void vfs_destroy(struct vfs *v)
 		op_free(op);
 	}
 	walk_finish(v);
-	content_finish(v);
+	whole_finish(v);
 	dir_close_all(v);
 	node_table_finish(v);
 	hash_finish(&v->files);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/listing.h"
 #include "vfs/walk.h"
 
@@ -51,17 +51,17 @@ static void file_reap(struct walk_file *f)
 /* Not opened: the bytes go. */
 static void file_drop(struct walk_file *f)
 {
-	struct content *c = f->node->content;
+	struct whole *c = f->node->content;
 
 	f->node->content = NULL;
-	content_unref(c);
+	whole_unref(c);
 	file_leave(f);
 	file_reap(f);
 }
 
 static bool is_whole(const struct be_attr *a, size_t len)
 {
-	return attr_is_reg(a) && len && len == a->size && len <= CONTENT_LEN_MAX;
+	return attr_is_reg(a) && len && len == a->size && len <= WHOLE_LEN_MAX;
 }
 
 /* Neither changed by us since it was asked for, nor open, nor gone. */
@@ -70,7 +70,7 @@ static bool is_untouched(const struct walk_file *f)
 	const struct node *n = f->node;
 
 	return n->change_count == f->change_count && !n->dirty && list_empty(&n->files) &&
-	       !content_is_pinned(n) && !list_empty(&n->names);
+	       !whole_is_pinned(n) && !list_empty(&n->names);
 }
 
 static void fetched(void *arg, const struct be_status *st, const struct be_attr *a,
@@ -89,8 +89,8 @@ static void fetched(void *arg, const struct be_status *st, const struct be_attr 
 	    f->asked_ms >= n->told_ms && (w || !list_empty(&waiters))) {
 		if (attr_update(v, n, a, f->change_count, f->asked_ms))
 			entry_content_changed(v, n);
-		content_unref(n->content);
-		n->content = content_create(v, block, off, len, a, f->asked_ms);
+		whole_unref(n->content);
+		n->content = whole_create(v, block, off, len, a, f->asked_ms);
 	} else {
 		data_unref(block);
 		file_leave(f); /* not to be had: no wrong guess, but nothing to wait for either */
@@ -125,7 +125,7 @@ static void fetch_start(struct walk *w, struct node *n, size_t len)
 	f->change_count = n->change_count;
 	f->in_flight = true;
 	list_init(&f->waiters);
-	if (v->ops->fetch(v->be, path, CONTENT_LEN_MAX, fetched, f) < 0)
+	if (v->ops->fetch(v->be, path, WHOLE_LEN_MAX, fetched, f) < 0)
 		goto fail;
 	free(path);
 	node_ref(n);
@@ -177,7 +177,7 @@ void walk_file_pump(struct walk *w)
 		if (!n)
 			continue;
 		if (!n->walk_file && !n->content && !n->dirty && list_empty(&n->files) &&
-		    !content_is_pinned(n))
+		    !whole_is_pinned(n))
 			fetch_start(w, n, (size_t)e->attr.size);
 		node_unref(v, n);
 	}
@@ -192,7 +192,7 @@ void walk_file_hit(struct walk *w)
 
 static bool may_be_fetched(const struct node *n)
 {
-	return n->attr.size > 0 && n->attr.size <= CONTENT_LEN_MAX;
+	return n->attr.size > 0 && n->attr.size <= WHOLE_LEN_MAX;
 }
 
 bool walk_opened(struct op *op, pid_t program)
@@ -254,7 +254,7 @@ void walk_file_sweep(struct walk *w)
 
 	list_for_each_safe(e, tmp, &w->files) {
 		struct walk_file *f = list_entry(e, struct walk_file, entry);
-		const struct content *c = f->node->content;
+		const struct whole *c = f->node->content;
 		int64_t told_ms = f->node->told_ms > f->asked_ms ? f->node->told_ms : f->asked_ms;
 		int64_t age_ms = now_ms - f->asked_ms;
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/listing.h"
 #include "vfs/walk.h"
 
@@ -22,7 +22,7 @@ struct walk_item {
 static bool is_file(const struct entry *e)
 {
 	return !e->removed && e->attr_known && attr_is_reg(&e->attr) && e->attr.size > 0 &&
-	       e->attr.size <= CONTENT_LEN_MAX;
+	       e->attr.size <= WHOLE_LEN_MAX;
 }
 
 static bool is_dir(const struct entry *e)

@@ -11,7 +11,7 @@
 
 #include "vfs/async.h"
 #include "vfs/attr.h"
-#include "vfs/content.h"
+#include "vfs/whole.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -353,7 +353,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 
 	f->wrote = true;
 	node_changed(v, n);
-	content_overwritten(v, n);
+	whole_overwritten(v, n);
 	/* Short chunks end at the old size: what lies between it and us is a hole now. */
 	if (off > old_size)
 		chunks_drop(n, old_size, off + len - old_size);

@@ -8,15 +8,15 @@
  * bytes and has no handle on the server; one that stays open, or whose name is about to be removed or
  * replaced, gets one in the background.
  */
-#ifndef VFS_CONTENT_H
-#define VFS_CONTENT_H
+#ifndef VFS_WHOLE_H
+#define VFS_WHOLE_H
 
 #include "vfs/file.h"
 
 /* Larger files are read in the usual way. */
-#define CONTENT_LEN_MAX (256 * 1024)
+#define WHOLE_LEN_MAX (256 * 1024)
 
-struct content {
+struct whole {
 	unsigned ref_count;
 	struct data *block;
 	size_t off, len; /* bytes [off, off + len) of the block are all of the file */
@@ -26,39 +26,39 @@ struct content {
 };
 
 /* Takes over the reference to `block`. Return: NULL when out of memory. */
-struct content *content_create(struct vfs *v, struct data *block, size_t off, size_t len,
+struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
 			       const struct be_attr *a, int64_t asked_ms);
-struct content *content_ref(struct content *c);
-void content_unref(struct content *c);
+struct whole *whole_ref(struct whole *c);
+void whole_unref(struct whole *c);
 
 /* What was fetched of `n` and may answer an open that asks nobody, or NULL. */
-struct content *content_for_open(struct vfs *v, struct node *n);
+struct whole *whole_for_open(struct vfs *v, struct node *n);
 
 /* The server has just shown `a` at an open: the bytes that these vouch for, or NULL. */
-struct content *content_vouched(struct node *n, const struct be_attr *a);
+struct whole *whole_vouched(struct node *n, const struct be_attr *a);
 
 /* The bytes of `n` on the server are others now: descriptors with a handle read on from there. */
-void content_drop(struct vfs *v, struct node *n);
+void whole_drop(struct vfs *v, struct node *n);
 
 /* We have changed the bytes of `n`: every descriptor reads what they are now. */
-void content_overwritten(struct vfs *v, struct node *n);
+void whole_overwritten(struct vfs *v, struct node *n);
 
 /* A descriptor that reads `c`. Return: NULL when out of memory. */
-struct file *content_open(struct vfs *v, struct node *n, struct content *c, int flags);
+struct file *whole_open(struct vfs *v, struct node *n, struct whole *c, int flags);
 
 /* Descriptors of `n` get their handle before its name goes. */
-void content_before_removal(struct vfs *v, struct node *n);
+void whole_before_removal(struct vfs *v, struct node *n);
 
 /* Does a descriptor read what `n` was, without a handle? */
-bool content_is_pinned(const struct node *n);
+bool whole_is_pinned(const struct node *n);
 
 /* Answers a read from pinned bytes. Return: false when they do not serve it. */
-bool content_read(struct op *op);
+bool whole_read(struct op *op);
 
 /* A read of a descriptor without handle and bytes waits for one: read_continue() goes on. */
-void content_wait_handle(struct op *op);
+void whole_wait_handle(struct op *op);
 
-void content_init(struct vfs *v);
-void content_finish(struct vfs *v);
+void whole_init(struct vfs *v);
+void whole_finish(struct vfs *v);
 
 #endif

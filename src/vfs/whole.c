@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Files that were fetched whole. Contract: include/vfs/content.h. */
-#include "vfs/content.h"
+/* Files that were fetched whole. Contract: include/vfs/whole.h. */
+#include "vfs/whole.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,16 +11,16 @@
 /* A descriptor that is open for longer may live to see the file grow: it gets a handle. */
 #define HANDLE_AFTER_MS 1000
 
-struct content *content_create(struct vfs *v, struct data *block, size_t off, size_t len,
+struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
 			       const struct be_attr *a, int64_t asked_ms)
 {
-	struct content *c = malloc(sizeof(*c));
+	struct whole *c = malloc(sizeof(*c));
 
 	if (!c) {
 		data_unref(block);
 		return NULL;
 	}
-	*c = (struct content){
+	*c = (struct whole){
 	    .ref_count = 1,
 	    .block = block,
 	    .off = off,
@@ -34,13 +34,13 @@ struct content *content_create(struct vfs *v, struct data *block, size_t off, si
 	return c;
 }
 
-struct content *content_ref(struct content *c)
+struct whole *whole_ref(struct whole *c)
 {
 	c->ref_count++;
 	return c;
 }
 
-void content_unref(struct content *c)
+void whole_unref(struct whole *c)
 {
 	if (!c || --c->ref_count)
 		return;
@@ -53,9 +53,9 @@ static bool in_window(const struct vfs *v, int64_t asked_ms)
 	return asked_ms && v->clock->now_ms - asked_ms <= v->cfg.open_window_ms;
 }
 
-struct content *content_for_open(struct vfs *v, struct node *n)
+struct whole *whole_for_open(struct vfs *v, struct node *n)
 {
-	struct content *c = n->content;
+	struct whole *c = n->content;
 
 	if (!c || n->dirty || v->async || v->cfg.open_window_ms == 0)
 		return NULL;
@@ -66,40 +66,40 @@ struct content *content_for_open(struct vfs *v, struct node *n)
 	return NULL;
 }
 
-struct content *content_vouched(struct node *n, const struct be_attr *a)
+struct whole *whole_vouched(struct node *n, const struct be_attr *a)
 {
-	struct content *c = n->content;
+	struct whole *c = n->content;
 
 	return c && a && !n->dirty && c->proven && attr_same_file(&c->attr, a) ? c : NULL;
 }
 
 static void unpin(struct file *f)
 {
-	struct content *c = f->content;
+	struct whole *c = f->content;
 
 	f->content = NULL;
-	content_unref(c);
+	whole_unref(c);
 }
 
-void content_drop(struct vfs *v, struct node *n)
+void whole_drop(struct vfs *v, struct node *n)
 {
-	struct content *c = n->content;
+	struct whole *c = n->content;
 
 	(void)v;
 	n->content = NULL;
-	content_unref(c);
+	whole_unref(c);
 	list_for_each(e, &n->files)
 		unpin(list_entry(e, struct file, in_node));
 }
 
-void content_overwritten(struct vfs *v, struct node *n)
+void whole_overwritten(struct vfs *v, struct node *n)
 {
-	content_drop(v, n);
+	whole_drop(v, n);
 	list_for_each(e, &n->pinned)
 		unpin(list_entry(e, struct file, in_node));
 }
 
-bool content_is_pinned(const struct node *n)
+bool whole_is_pinned(const struct node *n)
 {
 	return !list_empty(&n->pinned);
 }
@@ -163,7 +163,7 @@ static bool open_late(struct file *f)
 	return err == 0;
 }
 
-void content_wait_handle(struct op *op)
+void whole_wait_handle(struct op *op)
 {
 	struct file *f = op->file;
 
@@ -173,7 +173,7 @@ void content_wait_handle(struct op *op)
 		list_push_back(&f->handle_waiters, &op->wait);
 }
 
-void content_before_removal(struct vfs *v, struct node *n)
+void whole_before_removal(struct vfs *v, struct node *n)
 {
 	(void)v;
 	list_for_each_safe(e, tmp, &n->pinned)
@@ -195,13 +195,13 @@ static void handles_due(void *arg)
 	}
 }
 
-struct file *content_open(struct vfs *v, struct node *n, struct content *c, int flags)
+struct file *whole_open(struct vfs *v, struct node *n, struct whole *c, int flags)
 {
 	struct file *f = file_create(v, n, NULL, flags);
 
 	if (!f)
 		return NULL;
-	f->content = content_ref(c);
+	f->content = whole_ref(c);
 	f->opened_ms = v->clock->now_ms;
 	list_push_back(&v->pinned, &f->in_pinned);
 	if (!timer_armed(&v->pinned_timer))
@@ -209,11 +209,11 @@ struct file *content_open(struct vfs *v, struct node *n, struct content *c, int 
 	return f;
 }
 
-bool content_read(struct op *op)
+bool whole_read(struct op *op)
 {
 	struct vfs *v = op->v;
 	struct file *f = op->file;
-	struct content *c = f->content;
+	struct whole *c = f->content;
 	struct vfs_req *req;
 	struct iovec iov;
 
@@ -223,24 +223,24 @@ bool content_read(struct op *op)
 	walk_file_used(v, f->unread_by, true);
 	f->unread_by = 0;
 	req = op_take_req(op);
-	content_ref(c);
+	whole_ref(c);
 	iov.iov_len = op->off >= c->len ? 0 : c->len - (size_t)op->off;
 	iov.iov_len = iov.iov_len < op->len ? iov.iov_len : op->len;
 	iov.iov_base = iov.iov_len ? c->block->bytes + c->off + op->off : NULL;
 	op_free(op);
 	if (req)
 		v->replies->data(req, &iov, iov.iov_len ? 1 : 0);
-	content_unref(c);
+	whole_unref(c);
 	return true;
 }
 
-void content_init(struct vfs *v)
+void whole_init(struct vfs *v)
 {
 	list_init(&v->pinned);
 	timer_init(&v->pinned_timer, handles_due, v);
 }
 
-void content_finish(struct vfs *v)
+void whole_finish(struct vfs *v)
 {
 	timer_cancel(&v->pinned_timer);
 }
