@@ -385,12 +385,13 @@ def test_further_connections_never_ask(who, sshd, area, mounter, people):
         args = login_args(sshd, who, IdentityFile=None, PubkeyAuthentication="no", PreferredAuthentications="password",
                           HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
         args[args.index("-p") + 1] = relay.port
+        before = sshd.log_text().count("Accepted password")
         result = run_sftpfs(who, [*args, "-o", "password_stdin,max_conns=2", sshd.target(login, area), place],
                             input=login.password.encode() + b"\n")
         try:
             assert result.code == 0, result.err
             who.run(["sh", "-c", "head -c 12000000 /dev/zero > big && sync big"], cwd=place)
-            assert relay.stats()["connections"] == 2
+            wait_until(lambda: sshd.log_text().count("Accepted password") == before + 2, what="the second login")
         finally:
             who.run(["fusermount3", "-u", str(place)], check=False)
         wait_until(lambda: not daemons_of(place), what="the daemon ends")
