@@ -150,6 +150,7 @@ bool walk_knows(const struct walk *w, const struct node *dir);
 
 /* walk_list.c */
 void walk_list_begin(struct walk *w, struct node *top);
+void walk_list_pump(struct walk *w);
 void walk_list_used(struct walk *w, struct node *n, struct listing *l);
 void walk_list_filled(struct walk *w, struct listing *l);
 void walk_list_sweep(struct walk *w);

@@ -18,8 +18,6 @@
 #define QUEUE_COUNT_MAX 8192
 #define SCORE_MIN	64 /* guesses before they are judged */
 
-static void pump(struct walk *w);
-
 static void dir_free(struct walk_dir *d)
 {
 	struct vfs *v = d->v;
@@ -120,7 +118,7 @@ static void got_fs(void *arg, const struct be_status *st, const struct be_statvf
 		return;
 	}
 	dir_settle(d);
-	pump(w);
+	walk_list_pump(w);
 	walk_file_pump(w);
 }
 
@@ -213,7 +211,7 @@ static const struct entry *next_child(struct walk_dir *d)
 	return NULL;
 }
 
-static void pump(struct walk *w)
+void walk_list_pump(struct walk *w)
 {
 	struct vfs *v = w->v;
 
@@ -268,7 +266,6 @@ void walk_list_begin(struct walk *w, struct node *top)
 	d = l ? dir_add(w, node_ref(top), l, false) : NULL;
 	if (d)
 		dir_settle(d);
-	pump(w);
 }
 
 void walk_list_used(struct walk *w, struct node *n, struct listing *l)
@@ -300,7 +297,7 @@ void walk_list_used(struct walk *w, struct node *n, struct listing *l)
 		if (d)
 			dir_settle(d);
 	}
-	pump(w);
+	walk_list_pump(w);
 }
 
 void walk_list_filled(struct walk *w, struct listing *l)
@@ -310,7 +307,7 @@ void walk_list_filled(struct walk *w, struct listing *l)
 
 		if (d->listing == l) {
 			dir_settle(d);
-			pump(w);
+			walk_list_pump(w);
 			return;
 		}
 	}

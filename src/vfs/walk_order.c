@@ -303,8 +303,10 @@ bool walk_order_opened(struct walk *w, struct node *n, bool hit)
 
 		if (second && guess(w, dir, last, n)) {
 			start = true;
-			if (!w->top)
+			if (!w->top) {
 				walk_list_begin(w, dir);
+				walk_list_pump(w);
+			}
 		}
 		if (last)
 			guess_files_first(w, dir, last, n);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Look-ahead: what a program that goes through a tree finds fetched. */
+#include "check_main.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "fake_backend.h"
+
+#define PROGRAM 42
+
+static struct be_entry entry(const char *name, struct be_attr a)
+{
+	return (struct be_entry){name, strlen(name), a};
+}
+
+static uint64_t opendir_of(uint64_t nodeid)
+{
+	struct kreq *k = kreq_create();
+
+	k->req.program = PROGRAM;
+	vfs_opendir(vfs, &k->req, nodeid);
+	return nodeid;
+}
+
+static void answer_list(const char *path, const struct be_entry *entries, size_t count)
+{
+	struct call *c = fake_call("list");
+
+	ck_assert_str_eq(c->path, path);
+	fake_entries(c, entries, count);
+	fake_status(c, BE_OK, "");
+}
+
+/* The root with directories a and b, listed by the program. Return: the node of a. */
+static uint64_t start(void)
+{
+	const struct be_entry root[] = {entry("a", fake_dir(1000)), entry("b", fake_dir(1000))};
+	struct kreq *k = kreq_create();
+
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 2);
+	fake_none();
+	vfs_lookup(vfs, &k->req, VFS_ROOT, "a");
+	return k->entry.nodeid;
+}
+
+START_TEST(a_child_of_a_listing_brings_its_sisters)
+{
+	// listing a child of what was just listed asks for the other children, once
+	struct kreq *k = kreq_create();
+	const struct be_entry file[] = {entry("f", fake_reg(5, 1000))};
+
+	fake_setup(NULL);
+	opendir_of(start());
+	answer_list("/r/a", file, 1);
+	answer_list("/r/b", file, 1);
+	fake_none();
+	vfs_lookup(vfs, &k->req, VFS_ROOT, "b");
+	opendir_of(k->entry.nodeid);
+	fake_none();
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(a_listing_during_which_we_changed_something_is_not_kept)
+{
+	// a name made while the directory is listed ahead: the program's own opendir asks anew
+	struct kreq *k = kreq_create(), *m = kreq_create();
+	struct be_attr made = fake_dir(1000);
+
+	fake_setup(NULL);
+	opendir_of(start());
+	answer_list("/r/a", NULL, 0);
+	vfs_lookup(vfs, &k->req, VFS_ROOT, "b");
+	vfs_mkdir(vfs, &m->req, k->entry.nodeid, "new", 0755);
+	answer_list("/r/b", NULL, 0);
+	fake_attr(fake_call("mkdir"), BE_OK, &made);
+	opendir_of(k->entry.nodeid);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(the_second_file_of_a_listing_brings_the_third)
+{
+	// opened files of a listing: the next one is fetched, and its open asks nobody
+	const struct be_entry root[] = {entry("f1", fake_reg(5, 1000)), entry("f2", fake_reg(5, 1000)),
+					entry("f3", fake_reg(5, 1000))};
+	struct be_attr a = fake_reg(5, 1000);
+	uint64_t ids[3];
+
+	fake_setup(NULL);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *l = kreq_create();
+
+		vfs_lookup(vfs, &l->req, VFS_ROOT, root[i].name);
+		ids[i] = l->entry.nodeid;
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
+
+		o->req.program = PROGRAM;
+		vfs_open(vfs, &o->req, ids[i], O_RDONLY);
+		if (i == 1) {
+			struct call *f = fake_call("fetch");
+
+			ck_assert_str_eq(f->path, "/r/f3");
+			fake_fetched(f, BE_OK, &a, "hello", 5);
+		}
+		if (i < 2)
+			fake_opened(fake_call("open"), BE_OK, &a);
+		ck_assert(o->done);
+		if (i == 2) {
+			vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+			ck_assert_uint_eq(r->len, 5);
+			ck_assert_mem_eq(r->bytes, "hello", 5);
+			fake_none();
+		}
+		vfs_release(vfs, &c->req, o->opened.fh);
+	}
+	fake_teardown();
+}
+END_TEST
+
+CHECK_MAIN("vfs_walk", a_child_of_a_listing_brings_its_sisters,
+	   a_listing_during_which_we_changed_something_is_not_kept,
+	   the_second_file_of_a_listing_brings_the_third)
