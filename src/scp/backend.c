@@ -211,7 +211,9 @@ static void scp_close(struct backend *b, struct be_file *f)
 	}
 	list_del(&f->entry);
 	free(f);
-	if (list_empty(&c->files) && c->dirty && !c->unlinked && !c->flush_wanted && !c->sb->over) {
+	/* What could not be delivered, and was reported, ends with its last descriptor. */
+	if (list_empty(&c->files) && c->dirty && !c->unlinked && !c->flush_wanted && !c->sb->over &&
+	    c->change_count != c->failed_count) {
 		c->flush_wanted = true;
 		content_ref(c);
 		content_touch(c);

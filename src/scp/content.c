@@ -57,6 +57,7 @@ void content_unref(struct content *c)
 	list_del(&c->in_touched);
 	scp_spool_finish(&c->spool);
 	scp_ranges_finish(&c->have);
+	scp_ranges_finish(&c->own);
 	free(c->path);
 	free(c);
 }
@@ -170,6 +171,14 @@ void content_attr(const struct content *c, struct be_attr *out)
 	}
 }
 
+void content_distrust(struct content *c)
+{
+	scp_ranges_finish(&c->have);
+	for (size_t i = 0; i < c->own.count; i++)
+		if (scp_ranges_add(&c->have, c->own.at[i].from, c->own.at[i].to) != 0)
+			c->unlinked = true; /* out of memory: better nothing than a mixture */
+}
+
 static void looked(void *arg, const struct be_status *st, const struct be_attr *a)
 {
 	struct content *c = arg;
@@ -203,8 +212,13 @@ void content_fail_readers(struct content *c, enum be_code code, int err, const c
 	readers_fail(c, code, err, text);
 	fillers_answer(c);
 	/* A flush that needs the rest of the old file cannot go on. */
-	if (c->dirty && c->up.phase == UPLOAD_IDLE)
+	if (c->dirty && c->up.phase == UPLOAD_IDLE) {
+		if (!list_empty(&c->flushers))
+			c->failed_count = c->change_count;
 		flushers_answer(c, UINT64_MAX, code, err, text);
+		if (c->flush_wanted)
+			c->unlinked = true; /* nobody is left to be told, or to try again */
+	}
 	content_unref(c);
 }
 
@@ -279,6 +293,8 @@ int content_write(struct content *c, uint64_t off, const void *bytes, size_t len
 	become_dirty(c, append);
 	/* What lies between the old end and this is a hole. */
 	err = scp_ranges_add(&c->have, off > c->size ? c->size : off, end);
+	if (err == 0)
+		err = scp_ranges_add(&c->own, off > c->size ? c->size : off, end);
 	if (err)
 		return err;
 	c->size = end > c->size ? end : c->size;
@@ -292,9 +308,13 @@ int content_truncate(struct content *c, uint64_t size)
 
 	if (size < c->size) {
 		err = scp_ranges_remove(&c->have, size, UINT64_MAX);
+		if (err == 0)
+			err = scp_ranges_remove(&c->own, size, UINT64_MAX);
 		scp_spool_drop(&c->spool, size, UINT64_MAX);
 	} else {
 		err = scp_ranges_add(&c->have, c->size, size);
+		if (err == 0)
+			err = scp_ranges_add(&c->own, c->size, size);
 	}
 	if (err)
 		return err;
@@ -316,8 +336,12 @@ void content_uploaded(struct content *c, enum be_code code, int err, const char 
 {
 	uint64_t change_count = c->up.change_count;
 
-	if (code == BE_OK && c->change_count == change_count)
+	if (code == BE_OK && c->change_count == change_count) {
 		c->dirty = false;
+		scp_ranges_finish(&c->own);
+	} else if (code != BE_OK && !list_empty(&c->flushers)) {
+		c->failed_count = change_count;
+	}
 	if (code != BE_OK)
 		log_error(LOG_SFTP, "a file could not be written: %s",
 		          text[0] ? text : strerror(err));

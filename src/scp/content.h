@@ -101,6 +101,7 @@ struct content {
 	bool size_known;     /* false: the server says 0, which may be /proc's lie */
 	struct scp_spool spool;
 	struct scp_ranges have;
+	struct scp_ranges own; /* of it: what was written here, not fetched */
 
 	struct list readers;  /* struct read_op */
 	struct list fillers;  /* struct fill_op: wait until everything is here */
@@ -123,6 +124,7 @@ struct content {
 	bool times_set;
 	uint32_t atime, mtime;
 	uint64_t change_count;
+	uint64_t failed_count; /* change_count of what could not be delivered, and was reported */
 	struct upload up;
 };
 
@@ -168,6 +170,9 @@ void content_attr(const struct content *c, struct be_attr *out);
 
 /* Asks the server what it is now, then touches. */
 void content_look(struct content *c);
+
+/* A transfer went wrong: what was fetched is not to be trusted. */
+void content_distrust(struct content *c);
 
 /* Everybody who waits for bytes is told. */
 void content_fail_readers(struct content *c, enum be_code code, int err, const char *text);

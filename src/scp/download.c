@@ -64,6 +64,7 @@ static void fail(struct download *d, int err, const char *text)
 	struct content *c = d->c;
 
 	scp_channel_cancel(&d->ch);
+	content_distrust(c);
 	log_info(LOG_SFTP, "a file could not be fetched: %s", text[0] ? text : strerror(err));
 	if (err == ENOENT)
 		content_fail_readers(c, BE_STALE, 0, text);

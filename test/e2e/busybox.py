@@ -116,9 +116,9 @@ class BusyBoxHost:
     def identity_for(self, who):
         return self._identities.get(who.name, self.identity)
 
-    def known_hosts(self):
-        path = self.dir / "known_hosts"
-        path.write_text(f"[127.0.0.1]:{self.port} " + Path(f"{self.host_key}.pub").read_text())
+    def known_hosts(self, name="known_hosts", port=None):
+        path = self.dir / name
+        path.write_text(f"[127.0.0.1]:{port or self.port} " + Path(f"{self.host_key}.pub").read_text())
         path.chmod(0o644)
         return path
 

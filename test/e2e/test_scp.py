@@ -1,9 +1,12 @@
 """Hosts without SFTP, and `-o transfer=`: contents by SCP or cat, everything else through a shell."""
 
+import contextlib
 import errno
 import itertools
 import os
+import signal
 import subprocess
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +21,6 @@ serial = itertools.count()
 
 HIDE_SFTP_SERVER = ["unshare", "-m", "--propagation", "private", "sh", "-c",
                     'mount --bind /dev/null /usr/lib/openssh/sftp-server && exec "$0" "$@"']
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="hosts without SFTP are made with mount namespaces")
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,97 @@ def test_errors_are_those_of_a_local_disk(there, who):
         with pytest.raises(PermissionError):
             open(mnt / "d" / "f", "rb")
     assert os.statvfs(mnt).f_blocks == os.statvfs(srv).f_blocks
+
+
+@pytest.mark.own_user
+def test_a_cut_in_the_middle_is_not_seen(top, hosts, who):
+    """Transfers both ways, and a listing, while the server's processes are killed: all of it starts again."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = hosts("bare")
+    made = Mounter(top)
+    base = _own_dir(top / f"scpcut{next(serial)}", who)
+    mount = made(who, host.target(who, base), login_args(host, who))
+    data = os.urandom(48_000_000)
+    write(base / "there", data)
+
+    def cut():
+        for pid in host.session_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    with open(mount.dir / "there", "rb", buffering=0) as f:
+        got = f.read(1 << 20)
+        cut()
+        while part := f.read(1 << 20):
+            got += part
+    assert got == data
+    with open(mount.dir / "new", "wb", buffering=0) as f:
+        f.write(data)
+        closing = threading.Thread(target=cut)
+        closing.start()
+        os.fsync(f.fileno())
+        closing.join()
+    cut()
+    assert sorted(os.listdir(mount.dir)) == ["new", "there"]
+    assert read(base / "new") == data
+    assert sorted(os.listdir(base)) == ["new", "there"]
+    assert mount.log_text().count("connected again") >= 1
+    made.finish()
+
+
+HOSTILE = {
+    "another name": r"printf 'C0644 5 other\nhello\0'",
+    "a directory": r"printf 'D0755 0 f\n'",
+    "short data": r"printf 'C0644 %s f\nhel' $(stat -c %s \"$2\")",
+    "an endless line": r"yes C | tr -d '\n' | head -c 100000",
+    "a huge size": r"printf 'C0644 9223372036854775808 f\n'; cat /dev/zero",
+    "no protocol": r"echo welcome",
+}
+
+
+@pytest.mark.own_user
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_scp_leaves_nothing_wrong(what, top, hosts, who):
+    """`scp -f` says something else than it was asked for: an error for the reader, and the file is as it was."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = hosts("busybox-scp")
+    if who.uid:
+        return  # the host's programs are changed: once is enough
+    scp = host.root / "usr" / "bin" / "scp"
+    real = scp.with_name("real-scp")
+    made = Mounter(top)
+    base = _own_dir(top / f"scphostile{next(serial)}", who)
+    write(base / "f", b"good content\n" * 100)
+    mount = made(who, host.target(who, base), mount_args(host, "busybox-scp", who))
+    try:
+        scp.rename(real)
+        scp.write_text("#!/bin/sh\n" + HOSTILE[what].replace('\\"', '"') + "\n")
+        scp.chmod(0o755)
+        with pytest.raises(OSError):
+            read(mount.dir / "f")
+        with pytest.raises(OSError), open(mount.dir / "f", "r+b", buffering=0) as f:
+            f.write(b"x")
+            os.fsync(f.fileno())
+        mount.umount()
+    finally:
+        real.rename(scp)
+    # the last close may have delivered it after all, whole; never a part of what scp said
+    good = b"good content\n" * 100
+    assert read(base / "f") in (good, b"x" + good[1:])
+    assert os.listdir(base) == ["f"]
+    made.finish()
+
+
+@pytest.mark.own_user
+def test_without_subsystem_sftp_server_is_run(top, hosts, who):
+    host = hosts("exec")
+    made = Mounter(top)
+    base = _own_dir(top / f"scpexec{next(serial)}", who)
+    mount = made(who, host.target(who, base), login_args(host, who))
+    who.call(write, mount.dir / "f", b"text")
+    assert read(base / "f") == b"text"
+    assert "transfer: by SFTP, through sftp-server" in mount.log_text()
+    assert len(host.sftp_server_pids()) >= 1
+    made.finish()
