@@ -534,38 +534,3 @@ def test_traffic_goes_on_across_key_exchanges(who, top, people, area, mounter, s
         assert sshd.log_text().count("SSH2_MSG_NEWKEYS received") - before >= 10
         assert status_of(mount)["reconnects"] == 0
         assert (area / "copy").read_bytes() == data.read_bytes()
-
-
-# --- what is left behind
-
-
-def test_nothing_of_the_users_is_written_but_known_hosts(who, sshd, area):
-    """In ~/.ssh, by us or any program that we start: nothing, and known_hosts when a new key is to be kept."""
-    if who.uid == 0 or os.geteuid() != 0:
-        return  # root's own files are not for tests; only root can trace fusermount3
-    ssh_dir = Path(os.path.expanduser(f"~{who.name}/.ssh"))
-    trace, place = area / "trace", area / "mnt"
-
-    def written(*args, **changes):
-        who.run(["mkdir", "-p", str(place)])
-        argv = [os.environ["SFTPFS"], *map(str, login_args(sshd, who, **changes)), *map(str, args),
-                sshd.target(who, "/etc"), str(place)]
-        process = subprocess.Popen(["strace", "-u", who.name, "-f", "-qq", "-o", str(trace), "-e", "trace=%file", *argv,
-                                    "-f"], env=who.env(ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"))
-        wait_until(lambda: is_mounted(place) or process.poll() is not None, what="mount")
-        who.run(["cat", str(place / "passwd")])
-        who.run(["fusermount3", "-u", str(place)])
-        assert process.wait(60) == 0
-        calls = trace.read_text(errors="replace")
-        assert "openat(" in calls and str(ssh_dir) in calls, "the trace shows what was read"
-        return {line for line in calls.splitlines() if str(ssh_dir) in line and re.search(
-            r"O_WRONLY|O_RDWR|O_CREAT|(mkdir|rename|unlink|link|chmod|chown|symlink|mknod|truncate)\w*\(", line)}
-    known = sshd.known_hosts()
-    subprocess.run(["rm", "-rf", str(ssh_dir)], check=True)
-    assert not written(UserKnownHostsFile=None, GlobalKnownHostsFile=known)
-    assert not ssh_dir.exists()
-    kept = written(UserKnownHostsFile=None, StrictHostKeyChecking="accept-new")
-    assert kept and all(re.search(r'/\.ssh(/known_hosts)?"', line) for line in kept), kept
-    assert os.listdir(ssh_dir) == ["known_hosts"]
-    assert not written(UserKnownHostsFile=None)
-    subprocess.run(["rm", "-rf", str(ssh_dir)], check=True)
