@@ -48,7 +48,7 @@ TITLES = {
     "cp out": "cp -r of the 2,000 files out",
     "git clone": "git clone of 50 files into the mount",
     "cp inside": "cp of 256 MiB inside the mount",
-    "stat": "cold stat during a copy",
+    "stat": "cold stat during the tool's own copy",
 }
 
 # Works that share a mount, in this order.
