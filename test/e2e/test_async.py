@@ -201,17 +201,19 @@ SAVE_COMMANDS = {
                                              'mv "$1/in/.$n.tmp" "$1/in/$n"; done', str(area), str(top)],
     "rsync": lambda area, top: ["rsync", "-a", f"{area}/new/", f"{top}/in/"],
 }
+# tar removes the old file and writes the new one under its name: in the middle of it there may be none.
+TAR = {"tar": lambda area, top: ["sh", "-c", 'tar -C "$0/new" -cf - . | tar -C "$1/in" -xf -', str(area), str(top)]}
 
 
 # Where the connection breaks: (trigger, type of frame, which one). All of them with SFTPFS_ASYNC_CUTS=36.
 KINDS = {"before-request": ("OPEN", "WRITE", "FSETSTAT", "EXTENDED"), "at-request": ("OPEN", "WRITE", "EXTENDED", ""),
          "at-reply": ("HANDLE", "STATUS", "ATTRS", "")}
 CUTS = random.Random(5).sample([(when, kind, n) for when, kinds in KINDS.items() for kind in kinds for n in (2, 7, 20)],
-                               int(os.environ.get("SFTPFS_ASYNC_CUTS", "3")))
+                               int(os.environ.get("SFTPFS_ASYNC_CUTS", "2")))
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda c: "-".join(map(str, c)))
-@pytest.mark.parametrize("save", SAVE_COMMANDS)
+@pytest.mark.parametrize("save", SAVE_COMMANDS | TAR)
 def test_a_cut_loses_nothing(who, area, direct, relays, mounter, save, cut):
     """Broken at some request or reply it goes on: after the barrier all is new, and nothing else is there."""
     base = area / "base"
@@ -221,9 +223,10 @@ def test_a_cut_loses_nothing(who, area, direct, relays, mounter, save, cut):
     who.call(lambda: (os.mkdir(mount.dir / "warm"), os.listdir(mount.dir / "in")) and None)
     when, kind, n = cut
     relay.command(f"cut-{when} {kind} {n}".replace("  ", " "))
-    who.run(SAVE_COMMANDS[save](area, mount.dir))
+    who.run((SAVE_COMMANDS | TAR)[save](area, mount.dir))
     who.run(["sync", str(mount.dir)])
-    relay.event()
+    if (save, kind) != ("tar", "EXTENDED"):  # tar renames nothing
+        relay.event()
     assert whole(base / "in") == (0, len(NAMES))
     assert names_below(base) == sorted(f"in/{name}" for name in NAMES)
 
