@@ -32,11 +32,15 @@ static void same_over(struct same *s, bool same)
 	free(s);
 }
 
-/* A file that is changed in place is never older by its descriptors than its name had shown it. */
+/*
+ * A file that is changed in place is never older by its descriptors than its name had shown it before;
+ * when both are asked in one flight a second may begin in between.
+ */
 static bool may_be_same(const struct same *s)
 {
 	return s->mine.mode == s->theirs.mode && s->mine.uid == s->theirs.uid &&
-	       s->mine.gid == s->theirs.gid && s->mine.mtime >= s->theirs.mtime;
+	       s->mine.gid == s->theirs.gid &&
+	       (int64_t)s->mine.mtime + s->again >= (int64_t)s->theirs.mtime;
 }
 
 /* Two files, neither of which is being written to. */
