@@ -41,6 +41,7 @@ static bool serve(const struct fxp_ahead *a, struct fxp_ahead_wait *w)
 static void ahead_read(void *arg, const struct fxr_answer *answer)
 {
 	struct fxp_ahead *a = arg;
+	struct fxp_backend *fb = a->file->fb;
 	bool to_the_end = false;
 	struct list waits;
 
@@ -65,6 +66,7 @@ static void ahead_read(void *arg, const struct fxr_answer *answer)
 		list_del(&w->entry);
 		w->done(w);
 	}
+	fxp_io_pump(fb); /* it had its place in the window */
 }
 
 void fxp_ahead_ask(struct be_file *f, const struct fxp_handle *handle, size_t len)

@@ -209,6 +209,7 @@ static void fetch_read(void *arg, const struct fxr_answer *answer)
 {
 	struct fetch_part *part = arg;
 	struct fetch_op *op = part->op;
+	struct fxp_backend *fb = op->fb;
 
 	part->code = answer->status.st.code;
 	if (part->code == BE_OK) {
@@ -219,6 +220,7 @@ static void fetch_read(void *arg, const struct fxr_answer *answer)
 		fxp_status_copy(&op->status, &answer->status.st);
 	}
 	fetch_answered(op);
+	fxp_io_pump(fb); /* it had its place in the window */
 }
 
 /* The READs of [got_len, len_max), and before the first of them the attributes. */
