@@ -95,7 +95,7 @@ def test_handles_that_cannot_be_given_back(who, few_handles):
         texts = [open(few_handles.dir / f"f{i}", "rb").read() for i in range(len(fds))]
         return code, len(fds), all(text.startswith(b"CONTENT of file") for text in texts)
 
-    code, count, whole = who.call(use)
+    code, count, whole = Program(who, use).result(HANG)
     assert code == (errno.ENFILE if few_handles.limit == "openssh" else errno.EIO)
     assert 15 < count < 30 and whole
 
