@@ -54,6 +54,9 @@ struct login_store {
 	bool stdin_read;
 };
 
+/* Of an identity "fd:3". Return: the number, -1 when it is a path. */
+int login_descriptor_of(const char *path);
+
 /* Return: 0; -EACCES with `err` filled (LINK_FAIL_AUTH); another negative errno. */
 int login_run(struct ssh_conn *sc, struct link_error *err);
 

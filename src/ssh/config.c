@@ -6,6 +6,7 @@
 #include "ssh/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "config_parts.h"
 #include "host_key_parts.h"
 #include "ssh/conn.h"
+#include "ssh/login.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -361,19 +363,65 @@ static int apply_command_line(struct ssh_config *c, const struct ssh_request *re
 	return rc;
 }
 
-/* The values that `ssh -G` cannot tell from its defaults count when they were typed. */
+/* Whose value in ssh's words may be its default and still have been set: ours is another. */
+static const char *const alive_names[] = {"serveraliveinterval", "serveralivecountmax"};
+
+/* The values that `ssh -G` cannot tell from its defaults count when a file sets them. */
+static int apply_set_defaults(struct ssh_config *c, const struct ssh_request *req,
+			      struct link_error *err)
+{
+	struct config_lines lines = {0};
+	int rc = config_run_set(req, &lines);
+
+	for (size_t i = 0; !rc && i < lines.keys.count; i++)
+		for (size_t j = 0; !rc && j < 2; j++)
+			if (strcmp(lines.keys.at[i], alive_names[j]) == 0)
+				rc = keyword_apply(c, keyword_find(alive_names[j]), lines.values.at[i],
+						   err);
+	config_lines_finish(&lines);
+	return rc;
+}
+
+/* ... and when they were typed. */
 static int apply_typed_defaults(struct ssh_config *c, const struct ssh_request *req,
 				struct link_error *err)
 {
-	static const char *const names[] = {"serveraliveinterval", "serveralivecountmax"};
 	char name[64];
 
 	for (size_t i = 0; req->keywords && req->keywords[i]; i++) {
 		const char *value = split_keyword(req->keywords[i], name, sizeof(name));
 
 		for (size_t j = 0; j < 2; j++)
-			if (strcasecmp(name, names[j]) == 0)
+			if (strcasecmp(name, alive_names[j]) == 0)
 				return keyword_apply(c, keyword_find(name), value, err);
+	}
+	return 0;
+}
+
+/*
+ * A key in a descriptor is for us alone: no child may inherit it. And it must be there now: later
+ * its number could be that of something of ours.
+ */
+static int keep_descriptors(char *const *identities, const char *keyword, struct link_error *err)
+{
+	char name[64];
+
+	for (size_t i = 0; identities && identities[i]; i++) {
+		const char *value = identities[i];
+		int fd;
+
+		if (keyword) {
+			value = split_keyword(value, name, sizeof(name));
+			if (strcasecmp(name, keyword) != 0)
+				continue;
+		}
+		fd = login_descriptor_of(value);
+		if (fd < 0)
+			continue;
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC)) {
+			conn_error(err, LINK_FAIL_NONE, "identity '%s': %s", value, strerror(errno));
+			return -EINVAL;
+		}
 	}
 	return 0;
 }
@@ -462,13 +510,17 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 		conn_error(err, LINK_FAIL_NONE, "'%s' is not a host name", req->host);
 		return -EINVAL;
 	}
-	rc = config_run(req, false, &lines, err);
+	rc = keep_descriptors(req->keywords, "IdentityFile", err);
+	if (rc == 0)
+		rc = config_run(req, false, &lines, err);
 	if (rc == 0)
 		rc = config_run(req, true, &defaults, err);
 	if (rc == 0) {
 		no_agent = lines_have(&lines, "identityagent", "none");
 		name_without_effect(&lines, &defaults);
 		rc = apply_lines(out, &lines, &defaults, err);
+		if (rc == 0)
+			rc = apply_set_defaults(out, req, err);
 		if (rc == 0)
 			rc = apply_typed_defaults(out, req, err);
 	} else if (rc == -ENOENT) {
@@ -486,6 +538,8 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 		rc = apply_host_keys(out, req, err);
 	if (rc == 0)
 		rc = config_complete(out, no_agent, err);
+	if (rc == 0)
+		rc = keep_descriptors(out->identities.at, NULL, err);
 	if (rc == 0)
 		rc = config_way(req, out, err);
 	if (rc == 0)

@@ -22,6 +22,13 @@ int config_run(const struct ssh_request *req, bool defaults, struct config_lines
 	       struct link_error *err);
 
 /*
+ * Runs it again with a last word on the keywords whose default differs from ours, to find those that
+ * a file sets to ssh's own default. Only those that are set are in `lines`; none when that cannot be
+ * told. Return: 0 or -ENOMEM.
+ */
+int config_run_set(const struct ssh_request *req, struct config_lines *lines);
+
+/*
  * Resolves the configuration of the host named last in c->proxy_jump into c->jump; the ones before
  * it are that host's own jump hosts. Return: 0, -ENOMEM, or -EINVAL with `err` filled.
  */

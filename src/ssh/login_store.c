@@ -100,8 +100,7 @@ static void remark(struct login_store *st, bool loud, const char *fmt, ...)
 	st->loud = loud;
 }
 
-/* "fd:3". Return: the number, -1 when it is a path. */
-static int descriptor_of(const char *path)
+int login_descriptor_of(const char *path)
 {
 	uint64_t fd;
 
@@ -164,7 +163,7 @@ static struct secret *read_key(struct login_store *st, const char *path, bool is
 {
 	struct secret *text, *whole;
 	struct stat info;
-	int fd = descriptor_of(path);
+	int fd = login_descriptor_of(path);
 
 	if (fd >= 0) {
 		/* A pipe does not say how much comes; what is kept should not be larger than that. */

@@ -2,6 +2,7 @@
 /* From ssh_config files and a command line to a configuration: each keyword, and who wins. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,74 @@ START_TEST(the_first_value_wins_and_blocks_apply_as_in_ssh)
 }
 END_TEST
 
+START_TEST(life_signs_switched_off_in_a_file_stay_off)
+{
+	/* 0 and 3 are ssh's own defaults, which it prints also when nobody has set them */
+	static const struct {
+		const char *text, *keyword;
+		unsigned interval_s, count;
+	} files[] = {
+	    {"", NULL, 15, 3},
+	    {"Host *.example\n ServerAliveInterval 0\n", NULL, 0, 3},
+	    {"Host other\n ServerAliveInterval 0\n", NULL, 15, 3},
+	    {"ServerAliveInterval 0\nServerAliveInterval 9\n", NULL, 0, 3},
+	    {"ServerAliveInterval 0\n", "ServerAliveInterval=8", 8, 3},
+	    {"ServerAliveInterval 8\n", "ServerAliveInterval=0", 0, 3},
+	    {"Match exec \"test %h = h.example\"\n ServerAliveInterval 0\n ServerAliveCountMax 5\n",
+	     NULL, 0, 5},
+	};
+	struct ssh_config c;
+	char text[256];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		resolve(&c, files[i].text, files[i].keyword);
+		ck_assert_msg(c.alive_interval_s == files[i].interval_s &&
+				  c.alive_count_max == files[i].count,
+			      "%zu: %u %u", i, c.alive_interval_s, c.alive_count_max);
+		ssh_config_finish(&c);
+	}
+	shell("echo 'ServerAliveInterval 0' > %s/included", dir);
+	snprintf(text, sizeof(text), "Include %s/included\n", dir);
+	resolve(&c, text, NULL);
+	ck_assert_uint_eq(c.alive_interval_s, 0);
+	ssh_config_finish(&c);
+}
+END_TEST
+
+START_TEST(a_key_in_a_descriptor_is_for_us_alone)
+{
+	/* the program of Match exec, a child of `ssh -G`, does not have it; and it must be there */
+	char *keywords[] = {NULL, NULL};
+	char keyword[64], path[64], text[256];
+	struct ssh_request req = {.host = "h", .config_file = path, .keywords = keywords};
+	struct link_error err;
+	struct ssh_config c;
+	int fd = open("/dev/null", O_RDONLY);
+
+	snprintf(keyword, sizeof(keyword), "identityfile=fd:%d", fd);
+	snprintf(path, sizeof(path), "%s/with-exec", dir);
+	shell("echo 'Match exec \"test -e /proc/self/fd/%d\"' > %s; echo ' User seen' >> %s", fd, path,
+	      path);
+	keywords[0] = keyword;
+	ck_assert_int_eq(ssh_config_resolve(&req, &c, &err), 0);
+	ck_assert_str_ne(c.user, "seen");
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	ssh_config_finish(&c);
+	close(fd);
+	ck_assert_int_eq(ssh_config_resolve(&req, &c, &err), -EINVAL);
+	snprintf(text, sizeof(text), "fd:%d", fd);
+	ck_assert_ptr_nonnull(strstr(err.text, text));
+	/* and when a file names it */
+	fd = open("/dev/null", O_RDONLY);
+	shell("echo 'IdentityFile fd:%d' > %s", fd, path);
+	keywords[0] = NULL;
+	ck_assert_int_eq(ssh_config_resolve(&req, &c, &err), 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	ssh_config_finish(&c);
+	close(fd);
+}
+END_TEST
+
 START_TEST(host_key_is_checked_before_anybody_connects)
 {
 	static const char *const good[] = {
@@ -298,6 +367,8 @@ int main(void)
 	tcase_add_unchecked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, each_keyword_takes_effect);
 	tcase_add_test(tc, the_first_value_wins_and_blocks_apply_as_in_ssh);
+	tcase_add_test(tc, life_signs_switched_off_in_a_file_stay_off);
+	tcase_add_test(tc, a_key_in_a_descriptor_is_for_us_alone);
 	tcase_add_test(tc, host_key_is_checked_before_anybody_connects);
 	tcase_add_test(tc, configuration_is_what_ssh_says);
 	suite_add_tcase(suite, tc);
