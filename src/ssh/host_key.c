@@ -102,8 +102,12 @@ char *host_key_preference(struct ssh_conn *sc)
 	if (sc->pinned_key) {
 		rc = add_type_of(&types, sc->pinned_key, sc->pinned_key_len);
 	} else {
+		rc = 0;
+		for (size_t i = 0; !rc && i < sc->cfg.host_keys.count; i++)
+			rc = host_key_named_types(sc->cfg.host_keys.at[i], &types);
 		read_all(sc, &kh);
-		rc = known_hosts_types(&kh, &q, &types);
+		if (!rc)
+			rc = known_hosts_types(&kh, &q, &types);
 	}
 	for (size_t i = 0; !rc && i < types.count; i++)
 		list_add(&list, strcmp(types.at[i], "ssh-rsa") == 0 ? "rsa-sha2-512,rsa-sha2-256"

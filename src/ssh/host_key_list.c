@@ -123,6 +123,24 @@ static int line_names(const char *line, const struct server_key *k, bool *is_key
 	return rc;
 }
 
+/* Adds the types of the keys of one such line. Return: 0 or -ENOMEM. */
+static int line_types(const char *line, struct ssh_strings *types)
+{
+	struct known_hosts kh = KNOWN_HOSTS_INIT;
+	struct known_query any = {.host = "any"};
+	struct buf text = BUF_INIT;
+	int rc = -ENOMEM;
+
+	buf_addf(&text, "* %s", line);
+	if (!buf_failed(&text))
+		rc = known_hosts_parse(&kh, "", (char *)text.bytes, text.len);
+	if (!rc)
+		rc = known_hosts_types(&kh, &any, types);
+	known_hosts_finish(&kh);
+	buf_finish(&text);
+	return rc;
+}
+
 static int file_names(const char *path, const struct server_key *k, unsigned *number)
 {
 	char line[KEY_LINE_MAX];
@@ -163,6 +181,25 @@ int host_key_named(const char *text, const struct server_key *k)
 		return file_names(text, k, &line);
 	rc = line_names(text, k, &is_key);
 	return rc == 0 && !is_key ? -EINVAL : rc;
+}
+
+int host_key_named_types(const char *text, struct ssh_strings *types)
+{
+	uint8_t md[EVP_MAX_MD_SIZE];
+	char line[KEY_LINE_MAX];
+	FILE *f;
+	int rc = 0;
+
+	if (parse_fingerprint(text, md, sizeof(md)))
+		return 0;
+	if (looks_like_a_key(text))
+		return line_types(text, types);
+	f = fopen(text, "re");
+	while (!rc && f && fgets(line, sizeof(line), f))
+		rc = line_types(line, types);
+	if (f)
+		fclose(f);
+	return rc;
 }
 
 /* --- binary lists -------------------------------------------------------------------------- */

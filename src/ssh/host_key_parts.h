@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ssh/config.h"
+
 struct server_key {
 	const char *type;
 	uint8_t *blob;
@@ -20,6 +22,12 @@ struct server_key {
  * Return: 1 or 0; -EINVAL: it is none of these; another negative errno: the file cannot be read.
  */
 int host_key_named(const char *text, const struct server_key *k);
+
+/*
+ * Adds the types of the keys that a value of `host_key=` names; a fingerprint does not tell.
+ * Return: 0 or -ENOMEM.
+ */
+int host_key_named_types(const char *text, struct ssh_strings *types);
 
 /*
  * Is the key in a RevokedHostKeys file? That is a list of public keys or a binary list (KRL), which

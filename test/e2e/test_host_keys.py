@@ -177,6 +177,17 @@ def test_pinned_key(host, area, form):
     assert known.read_text() == host.line() + "\n" or known.read_text() == ""
 
 
+def test_pinned_key_of_a_type_that_the_server_does_not_offer_first(host, area):
+    """Also where known_hosts has the type that it does offer first."""
+    (area / "pinned").write_text(f"# ours\n{' '.join(public(host.rsa))}\n")
+    (area / "pinned").chmod(0o644)
+    for named in (" ".join(public(host.rsa)), area / "pinned"):
+        host.try_it(host.known(host.line()), extra=["-o", f"host_key={named}"])
+    said = host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.rsa)}"], code=HOST_KEY)
+    assert "HostKeyAlgorithms" in said
+    host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.rsa)}"], HostKeyAlgorithms="rsa-sha2-512")
+
+
 def test_pinned_key_that_is_none(host):
     assert "SHA256:short" in host.try_it(host.known(), extra=["-o", "host_key=SHA256:short"], code=USAGE)
 
