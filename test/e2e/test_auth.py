@@ -16,6 +16,7 @@ from waiting import wait_until
 pytestmark = pytest.mark.own_user
 
 LOGIN = 4
+INSTRUMENTED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 
 
 @pytest.fixture
@@ -326,7 +327,7 @@ def memory_with(pid, secret):
             regions[-1][4] = line.split()[1:]
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for name, start, end, mode, flags in regions:
-            if "r" not in mode or "[v" in name:
+            if "r" not in mode or "[v" in name or end - start > 1 << 30:  # a sanitizer's own, mostly holes
                 continue
             try:
                 memory.seek(start)
@@ -358,7 +359,8 @@ def test_password_is_nowhere_but_in_locked_memory(who, sshd, people, area, keep)
         places = memory_with(daemon, secret)
         assert bool(places) == (keep == "yes"), places
         for name, flags in places:
-            assert "dd" in flags and "lo" in flags, (name, flags)
+            # sanitizers make mlock() do nothing
+            assert "dd" in flags and ("lo" in flags or INSTRUMENTED), (name, flags)
     finally:
         who.run(["fusermount3", "-u", str(place)], check=False)
     wait_until(lambda: not daemons_of(place), what="the daemon ends")
@@ -384,7 +386,9 @@ def test_no_file_of_the_user_is_written(sshd, who, area):
         process = subprocess.Popen(
             ["strace", "-f", "-qq", "-o", str(trace), *as_user, "-e",
              "trace=open,openat,creat,rename,renameat2,unlink,unlinkat,mkdir,mkdirat", os.environ["SFTPFS"], "-f",
-             *map(str, args), sshd.target(who, "/etc"), str(place)], env=who.env(), stderr=subprocess.DEVNULL)
+             *map(str, args), sshd.target(who, "/etc"), str(place)],
+            env=who.env(ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"),  # needs ptrace itself
+            stderr=subprocess.DEVNULL)
         wait_until(lambda: is_mounted(place) or process.poll() is not None, what="mount")
         who.run(["fusermount3", "-u", str(place)])
         assert process.wait(60) == 0
