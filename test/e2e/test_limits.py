@@ -42,8 +42,8 @@ def few_handles(request, who, scripted, mounter, area):
         mounter.direct(who, scripted.port)
     mount.limit = request.param
     yield mount
+    wait_until(lambda: not scripted.handles, what="every handle is closed")  # not by the end of the connection
     mount.umount()
-    wait_until(lambda: not scripted.handles, what="every handle is closed")
     server.close()
 
 
