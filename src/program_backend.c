@@ -140,14 +140,16 @@ static int add_scp(struct program *p)
 int program_backend_choose(struct program *p, const char *dir, bool (*step)(struct program *p))
 {
 	const struct options *o = p->options;
-	bool ssh = !o->passive && !o->directport && !o->vsock;
+	/* A byte pipe is one lane: no command can be run beside it, nor another way be tried. */
+	bool ssh = !o->passive && !o->directport && !o->vsock && !o->ssh_command;
 	const char *why;
 	int r;
 
 	p->dir = dir;
 	if (o->transfer == OPTIONS_TRANSFER_SCP && (!ssh || o->delay_connect)) {
 		snprintf(p->error.text, sizeof(p->error.text),
-		         "transfer=scp needs SSH, and to ask the server before the mount");
+		         "transfer=scp needs our own SSH (no ssh_command=), and to ask the server "
+		         "before the mount");
 		return PROGRAM_EXIT_USAGE;
 	}
 	/* Without a server there is nothing to choose by. */

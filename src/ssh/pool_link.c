@@ -454,14 +454,6 @@ static void pool_send(struct link *link, struct link_packet *packet)
 	link_send(l ? l->member->link : p->members[0].link, packet);
 }
 
-static void pool_end_lane(struct link *link, uint32_t id)
-{
-	struct pool_lane *l = lane_find(pool_of(link), id);
-
-	if (l)
-		link_end_lane(l->member->link, id);
-}
-
 static void pool_close_lane(struct link *link, uint32_t id)
 {
 	struct pool *p = pool_of(link);
@@ -479,6 +471,17 @@ static void pool_close_lane(struct link *link, uint32_t id)
 		m->retiring = true;
 		link_reset(m->link);
 	}
+}
+
+/* One whose connection is not there yet has had no input: nobody will miss it. */
+static void pool_end_lane(struct link *link, uint32_t id)
+{
+	struct pool_lane *l = lane_find(pool_of(link), id);
+
+	if (l && l->wanted)
+		pool_close_lane(link, id);
+	else if (l)
+		link_end_lane(l->member->link, id);
 }
 
 static size_t pool_unsent_len(const struct link *l)

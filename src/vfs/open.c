@@ -118,11 +118,10 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
  */
 static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
 {
+	/* Who only writes does not care. */
 	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
-	    n->attr.size == n->shown_size) {
-		n->sent_back_ms = 0;
+	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size)
 		return false;
-	}
 	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
 	if (!*again) /* two programs may take turns: nobody is sent back twice */
 		n->sent_back_ms = v->clock->now_ms;

@@ -9,6 +9,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 
+#define MTIME_SLACK_S   2
 #define ROUND_COUNT_MAX 8u /* for a file that others write to without a pause */
 
 struct same {
@@ -33,14 +34,20 @@ static void same_over(struct same *s, bool same)
 }
 
 /*
- * A file that is changed in place is never older by its descriptors than its name had shown it before;
- * when both are asked in one flight a second may begin in between.
+ * A file that is changed in place is never older by one way than what the other had shown before, but for
+ * the whole seconds and the times that mounts set when they close. Of two answers to one flight nobody
+ * knows which is older, however far they lie apart on a busy server.
  */
 static bool may_be_same(const struct same *s)
 {
-	return s->mine.mode == s->theirs.mode && s->mine.uid == s->theirs.uid &&
-	       s->mine.gid == s->theirs.gid &&
-	       (int64_t)s->mine.mtime + s->again >= (int64_t)s->theirs.mtime;
+	const struct be_attr *mine = &s->mine, *theirs = &s->theirs;
+
+	if (mine->mode != theirs->mode || mine->uid != theirs->uid || mine->gid != theirs->gid)
+		return false;
+	if (!s->again)
+		return (int64_t)mine->mtime + MTIME_SLACK_S >= (int64_t)theirs->mtime;
+	return (int64_t)mine->mtime + MTIME_SLACK_S >= (int64_t)s->theirs_was.mtime &&
+	       (int64_t)theirs->mtime + MTIME_SLACK_S >= (int64_t)s->mine_was.mtime;
 }
 
 /* Two files, neither of which is being written to. */

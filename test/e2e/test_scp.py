@@ -30,7 +30,7 @@ def hosts(top, people, sshd):
 
     def get(name):
         if name not in made:
-            place = top / f"host-{name}"
+            place = top / f"host-{name}-{next(serial)}"
             if name == "bare":
                 made[name] = Sshd(place, {"Subsystem": None}, people.values(), HIDE_SFTP_SERVER)
             elif name == "exec":

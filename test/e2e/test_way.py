@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import login_args
+from conftest import login_args, serial
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
@@ -245,7 +245,7 @@ def test_reconnect_through_a_proxy(who, way, area):
 @pytest.fixture(scope="module")
 def hop(top, people):
     """A second server: the way to the first one. Jump hosts are set up by the configuration file, as with ssh."""
-    server = Sshd(top / "hop", users=people.values())
+    server = Sshd(top / f"hop{next(serial)}", users=people.values())
     yield server
     server.stop()
 
@@ -468,7 +468,7 @@ def test_words_of_ssh_are_shown(who, sshd, area):
 @pytest.fixture(scope="module")
 def strict(top, people):
     """A server with one algorithm of each kind, which writes down every key exchange."""
-    server = Sshd(top / "strict", {"Ciphers": "aes128-ctr", "MACs": "hmac-sha2-256", "KexAlgorithms": "curve25519-sha256",
+    server = Sshd(top / f"strict{next(serial)}", {"Ciphers": "aes128-ctr", "MACs": "hmac-sha2-256", "KexAlgorithms": "curve25519-sha256",
                                    "LogLevel": "DEBUG1", "Compression": "no"}, people.values())
     yield server
     server.stop()
