@@ -120,8 +120,10 @@ static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
 {
 	/* Who only writes does not care. */
 	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
-	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size)
+	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size) {
+		n->sent_back_ms = 0;
 		return false;
+	}
 	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
 	if (!*again) /* two programs may take turns: nobody is sent back twice */
 		n->sent_back_ms = v->clock->now_ms;
