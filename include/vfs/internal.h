@@ -51,9 +51,6 @@ struct vfs {
 	struct log_limit error_log;
 	struct list pinned; /* struct file.in_pinned, the oldest first */
 	struct timer pinned_timer; /* armed while there are any */
-	struct node *sent_node;	   /* the last file that was written whole, or NULL: see whole.h */
-	struct data *sent_block;   /* its bytes, until the server has said what it is; referenced */
-	size_t sent_len;
 	struct list walks; /* struct walk.entry, the latest used first */
 	size_t walk_count;
 	struct timer walk_timer; /* armed while there are any */

@@ -34,21 +34,6 @@ void whole_unref(struct whole *c);
 /* What was fetched of `n` and may answer an open that asks nobody, or NULL. */
 struct whole *whole_for_open(struct vfs *v, struct node *n);
 
-/*
- * `block`, bytes [0, len), is all of `n` and has been sent. The last such file is kept: once the server
- * has shown, behind its WRITE, what the file is now, an open inside the window reads these bytes.
- */
-void whole_sent(struct vfs *v, struct node *n, struct data *block, size_t len);
-
-/* The server's word on `n` behind all its WRITEs, asked for at `asked_ms`. */
-void whole_settled(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms);
-
-/* Is the content of `n` what we wrote, not what was fetched? It outlives the last descriptor. */
-bool whole_is_ours(const struct vfs *v, const struct node *n);
-
-/* We have changed attributes of `n`, the server says to `a`; its bytes are what they were. */
-void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set);
-
 /* The server has just shown `a` at an open: the bytes that these vouch for, or NULL. */
 struct whole *whole_vouched(struct node *n, const struct be_attr *a);
 

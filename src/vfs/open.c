@@ -82,9 +82,8 @@ static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 {
 	out->fh = f->fh;
 	out->keep_cache = pages_are_good(v, n, a, f->flags);
-	/* What the pages will be filled from, also where some that are kept stand for more. */
-	if (f->content && (!out->keep_cache || !f->content->proven))
-		n->pages.proven = f->content->proven;
+	if (f->content && !out->keep_cache)
+		n->pages.proven = f->content->proven; /* what the pages will be filled from */
 	out->direct_io = v->cfg.direct_io;
 }
 
@@ -356,13 +355,11 @@ static bool open_fetched(struct op *op)
 	if (!f)
 		return false;
 	describe_open(v, n, f, &c->attr, &o);
-	/* Pages that the kernel keeps are read without asking us. What we wrote ourselves was no guess. */
-	if (op->req && !whole_is_ours(v, n)) {
-		if (o.keep_cache)
-			walk_file_used(v, op->req->program, true);
-		else
-			f->unread_by = op->req->program;
-	}
+	/* Pages that the kernel keeps are read without asking us. */
+	if (op->req && o.keep_cache)
+		walk_file_used(v, op->req->program, true);
+	else if (op->req)
+		f->unread_by = op->req->program;
 	answer_opened(op, f, &o);
 	return true;
 }

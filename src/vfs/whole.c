@@ -66,66 +66,6 @@ struct whole *whole_for_open(struct vfs *v, struct node *n)
 	return NULL;
 }
 
-/* The open file that is only read must still be refused where the server would refuse it. */
-static bool owner_may_read(const struct be_attr *a)
-{
-	return a->mode & S_IRUSR;
-}
-
-/* The bytes that were kept of what was written give way; who reads them has a reference. */
-static void ours_leave(struct vfs *v)
-{
-	struct node *n = v->sent_node;
-
-	data_unref(v->sent_block);
-	v->sent_block = NULL;
-	v->sent_node = NULL;
-	if (n && list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file)
-		whole_drop(v, n);
-}
-
-void whole_sent(struct vfs *v, struct node *n, struct data *block, size_t len)
-{
-	/* Where a WRITE is acknowledged before it is delivered nothing is known yet. */
-	if (len == 0 || len > WHOLE_LEN_MAX || v->async || v->ops->flush || v->cfg.open_window_ms == 0)
-		return;
-	ours_leave(v);
-	v->sent_node = n;
-	v->sent_block = data_ref(block);
-	v->sent_len = len;
-}
-
-void whole_settled(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms)
-{
-	struct data *block = v->sent_block;
-
-	if (v->sent_node != n || !block || a->size != v->sent_len || !owner_may_read(a))
-		return;
-	v->sent_block = NULL;
-	whole_unref(n->content);
-	n->content = whole_create(v, block, 0, v->sent_len, a, asked_ms);
-	if (n->content)
-		n->content->proven = true; /* by the acknowledgement of the WRITE */
-}
-
-bool whole_is_ours(const struct vfs *v, const struct node *n)
-{
-	return v->sent_node == n;
-}
-
-void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set)
-{
-	struct whole *c = n->content;
-
-	if (!c || a->size != c->attr.size || !owner_may_read(a))
-		return;
-	if (!times_set && a->mtime != c->attr.mtime)
-		return;
-	/* An mtime of our own making vouches for nothing: the bytes serve the rest of their own window. */
-	c->proven = c->proven && !times_set;
-	c->attr = *a;
-}
-
 struct whole *whole_vouched(struct node *n, const struct be_attr *a)
 {
 	struct whole *c = n->content;
@@ -145,11 +85,7 @@ void whole_drop(struct vfs *v, struct node *n)
 {
 	struct whole *c = n->content;
 
-	if (v->sent_node == n) {
-		data_unref(v->sent_block);
-		v->sent_block = NULL;
-		v->sent_node = NULL;
-	}
+	(void)v;
 	n->content = NULL;
 	whole_unref(c);
 	list_for_each(e, &n->files)
@@ -307,5 +243,4 @@ void whole_init(struct vfs *v)
 void whole_finish(struct vfs *v)
 {
 	timer_cancel(&v->pinned_timer);
-	ours_leave(v);
 }

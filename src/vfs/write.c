@@ -250,8 +250,6 @@ void file_send(struct file *f)
 				    write_answered, s);
 		if (err)
 			acknowledged(s, -EIO);
-		else if (f->gather_off == 0 && f->gather_len == f->node->attr.size)
-			whole_sent(v, f->node, block, f->gather_len);
 	} else {
 		set_write_error(f->node, f, err);
 	}
@@ -575,8 +573,6 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64
 	attr_update(v, n, a, n->change_count, asked_ms);
 	n->pages = (struct version){
 	    .size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
-	if (whole)
-		whole_settled(v, n, a, asked_ms);
 	listing_show(v, n, a);
 }
 
