@@ -66,6 +66,7 @@ struct file {
 	struct timer flush_timer;
 	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
+	int told_err;  /* one that write(2) has reported, until fsync or close has */
 };
 
 struct file *file_find(struct vfs *v, uint64_t fh);

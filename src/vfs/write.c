@@ -45,9 +45,22 @@ static void set_write_error(struct node *n, struct file *f, int err)
 
 static int take_write_error(struct file *f)
 {
+	int err = f->told_err ? f->told_err : f->write_err;
+
+	f->write_err = f->told_err = 0;
+	return err;
+}
+
+/*
+ * For write(2), which may swallow it: of a write in two requests the kernel tells how far it came. So
+ * fsync or close tell it again.
+ */
+static int tell_write_error(struct file *f)
+{
 	int err = f->write_err;
 
 	f->write_err = 0;
+	f->told_err = f->told_err ? f->told_err : err;
 	return err;
 }
 
@@ -535,7 +548,7 @@ void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *byte
 	       uint64_t off, bool page)
 {
 	struct file *f = file_find(v, fh);
-	int err = f ? take_write_error(f) : -EBADF;
+	int err = f ? tell_write_error(f) : -EBADF;
 
 	if (err) {
 		v->replies->err(req, -err);
