@@ -150,7 +150,8 @@ def test_lookups_without_end(who, direct, mounter, area):
     state = status(who, mount.dir)
     assert state["requests"]["lstat"] >= LOOKUPS
     assert state["nodes"] < 100
-    assert resident(mount.pid, "VmHWM") - before < 4 * MIB
+    if "ASAN_OPTIONS" not in os.environ:  # which keeps what was freed
+        assert resident(mount.pid, "VmHWM") - before < 4 * MIB
     assert who.call(os.listdir, mount.dir) == []
 
 

@@ -336,8 +336,6 @@ def test_fence_resets_the_first_hop(who, sshd, hop, area, mounter):
         wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
         assert who.call((mount.dir / "passwd").read_bytes) == Path("/etc/passwd").read_bytes()
         mount.umount()
-        wait_until(lambda: len(road.ends) == len(road.peers), what="the end of the last connection")
-        assert road.ends[-1] == "end", "an unmount says goodbye"
 
 
 @anybody
