@@ -177,10 +177,7 @@ class Mounter:
         problems = []
         for mount in reversed(self.mounts):  # one may lie where an earlier one was killed
             try:
-                if mount.process.poll() is None:
-                    mount.umount()
-                else:
-                    mount.check_log()
+                mount.finish()
             except (AssertionError, subprocess.TimeoutExpired) as problem:
                 problems.append(str(problem))
             finally:

@@ -93,6 +93,15 @@ class Mount:
         self.who.run(["fusermount3", "-u", str(self.dir)])
         self.wait_ended(expect)
 
+    def finish(self):
+        """Bring what the test left to a good end; it may have unmounted, and its daemon be about to end."""
+        if self.process.poll() is not None:
+            self.check_log()
+        elif is_mounted(self.dir):
+            self.umount()
+        else:
+            self.wait_ended()
+
     def wait_ended(self, expect=0):
         try:
             code = self.process.wait(UMOUNT_TIMEOUT)
