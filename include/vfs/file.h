@@ -3,7 +3,8 @@
  * Open files: the kernel's fh, the server's file, read-ahead and write-behind. Thread: the loop.
  *
  * Reads go through the chunks of the node (read.c); writes are gathered in one block per descriptor
- * and sent when it is full, when order demands it, or when flush_age has passed (write.c).
+ * and sent when it is full, when order demands it, or when flush_age has passed (write.c); flush and
+ * fsync wait for the answers (flush.c).
  */
 #ifndef VFS_FILE_H
 #define VFS_FILE_H
@@ -116,6 +117,27 @@ int file_send_attr(struct file *f, const struct be_attr *want);
 
 /* write.c: sends times that were set and wait for the flush. */
 void file_send_times(struct node *n);
+
+/* write.c: the times that the file shall have on the server after its WRITEs. */
+struct be_attr file_times(const struct node *n);
+
+/* write.c: the failure that this descriptor has not been told of, 0 or a negative errno; told now. */
+int file_take_error(struct file *f);
+
+/*
+ * flush.c: an operation that op_on_file() began has got one of the answers it waits for; the last one
+ * ends it, with its own error or that of the descriptor's writes.
+ */
+void file_op_answered(struct op *op);
+
+/* flush.c: the same as completion of the backend's fsync, `arg` being the operation. */
+void file_op_synced(void *arg, const struct be_status *st);
+
+/*
+ * flush.c: the operation ends when every WRITE of the node has been answered: pages of a shared mapping
+ * are written through whichever descriptor the kernel likes.
+ */
+void file_op_wait(struct op *op);
 
 /* The open file of `n` that made it, for writing; NULL: there is none. */
 struct file *file_creator(const struct node *n);

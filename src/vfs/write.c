@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Write-behind: write, flush, fsync. Contiguous writes are gathered into full-size WRITEs; a write is
- * answered when its bytes are ours and there is room in the budget; close and fsync wait for every
- * answer of the server and report the first failure. Contract: include/vfs/vfs.h, include/vfs/file.h.
+ * Write-behind. Contiguous writes are gathered into full-size WRITEs; a write is answered when its
+ * bytes are ours and there is room in the budget; flush.c waits for the server's answers. Contract:
+ * include/vfs/vfs.h, include/vfs/file.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@ struct sent {
 static void set_write_error(struct node *n, struct file *f, int err)
 {
 	f->write_err = f->write_err ? f->write_err : err;
-	list_for_each(e, &n->files) {
+	list_for_each (e, &n->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
 		if (other->wrote && !other->write_err)
@@ -43,7 +43,7 @@ static void set_write_error(struct node *n, struct file *f, int err)
 	}
 }
 
-static int take_write_error(struct file *f)
+int file_take_error(struct file *f)
 {
 	int err = f->told_err ? f->told_err : f->write_err;
 
@@ -52,8 +52,8 @@ static int take_write_error(struct file *f)
 }
 
 /*
- * For write(2), which may swallow it: of a write in two requests the kernel tells how far it came. So
- * fsync or close tell it again.
+ * For write(2), which may swallow it: of a write in two requests the kernel tells how far it came.
+ * So fsync or close tell it again.
  */
 static int tell_write_error(struct file *f)
 {
@@ -62,27 +62,6 @@ static int tell_write_error(struct file *f)
 	f->write_err = 0;
 	f->told_err = f->told_err ? f->told_err : err;
 	return err;
-}
-
-/* One of the answers that an operation on a file waits for has come; the last one ends it. */
-static void one_less(struct op *op)
-{
-	struct vfs *v = op->v;
-	struct vfs_req *req;
-	size_t len = op->len;
-	int err;
-
-	if (--op->pending)
-		return;
-	err = op->err ? op->err : take_write_error(op->file);
-	if (err || op->kind != OP_WRITE) {
-		op_fail(op, err);
-		return;
-	}
-	req = op_take_req(op);
-	op_free(op);
-	if (req)
-		v->replies->written(req, len);
 }
 
 /* The server has answered every WRITE of the node. */
@@ -101,7 +80,7 @@ static void node_drained(struct node *n)
 		else if (op->kind == OP_RENAME)
 			rename_send(op);
 		else
-			one_less(op);
+			file_op_answered(op);
 	}
 }
 
@@ -166,7 +145,8 @@ static void write_answered(void *arg, const struct be_status *st)
 		return;
 	}
 	path = node_path(v, f->node, NULL, &err);
-	log_error(LOG_VFS, "write of '%s' failed: the server says \"%s\"", path ? path : "", st->text);
+	log_error(LOG_VFS, "write of '%s' failed: the server says \"%s\"", path ? path : "",
+		  st->text);
 	if (f->node->judged_count) {
 		acknowledged(s, -EIO);
 		free(path);
@@ -174,9 +154,8 @@ static void write_answered(void *arg, const struct be_status *st)
 	}
 	s->judged = true;
 	f->node->judged_count++;
-	errno_resolve(v,
-		      &(struct errno_query){.kind = OP_WRITE, .path = path, .len = s->len},
-		      st, acknowledged, s);
+	errno_resolve(v, &(struct errno_query){.kind = OP_WRITE, .path = path, .len = s->len}, st,
+		      acknowledged, s);
 	free(path);
 }
 
@@ -224,7 +203,7 @@ int file_send_attr(struct file *f, const struct be_attr *want)
 	return err;
 }
 
-static struct be_attr times_of(const struct node *n)
+struct be_attr file_times(const struct node *n)
 {
 	return (struct be_attr){
 	    .valid = BE_ATTR_TIMES, .atime = n->attr.atime, .mtime = n->attr.mtime};
@@ -233,7 +212,7 @@ static struct be_attr times_of(const struct node *n)
 void file_send_times(struct node *n)
 {
 	struct file *f = file_creator(n);
-	const struct be_attr times = times_of(n);
+	const struct be_attr times = file_times(n);
 
 	if (n->times_set && f && file_send_attr(f, &times) == 0) {
 		n->times_set = false;
@@ -260,7 +239,7 @@ void file_send(struct file *f)
 		v->unacked_count++;
 		v->unacked_len += f->gather_len;
 		err = v->ops->write(v->be, f->be, f->gather_off, block, 0, f->gather_len,
-				    write_answered, s);
+		                    write_answered, s);
 		if (err)
 			acknowledged(s, -EIO);
 	} else {
@@ -288,14 +267,14 @@ void file_deliver(struct file *f)
 
 void file_send_node(struct node *n)
 {
-	list_for_each(e, &n->files)
+	list_for_each (e, &n->files)
 		file_send(list_entry(e, struct file, in_node));
 }
 
 /* Order: what another descriptor of the file has gathered goes first. */
 static void send_others(struct file *f)
 {
-	list_for_each(e, &f->node->files) {
+	list_for_each (e, &f->node->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
 		if (other != f)
@@ -384,33 +363,6 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 	listing_show(v, n, NULL);
 }
 
-/*
- * The operation ends when every WRITE of the node has been answered: pages of a shared mapping are
- * written through whichever descriptor the kernel likes.
- */
-static void wait_for_writes(struct op *op)
-{
-	if (op->node->unacked_count) {
-		op->pending++;
-		list_push_back(&op->node->drain_waiters, &op->wait);
-	}
-	one_less(op); /* the pending count that op_on_file() began with */
-}
-
-static void synced(void *arg, const struct be_status *st)
-{
-	struct op *op = arg;
-	bool lenient = st->code == BE_UNSUPPORTED && !op->v->cfg.fsync_strict;
-
-	if (st->code != BE_OK && !lenient && !op->err) {
-		const struct errno_query q = {.kind = OP_FSYNC};
-		int err = errno_first(&q, st);
-
-		op->err = err < 0 ? err : -EIO;
-	}
-	one_less(op);
-}
-
 /* Direct and synchronous descriptors are answered when the server has the bytes. */
 static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t len)
 {
@@ -421,9 +373,9 @@ static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t
 		return;
 	op->len = len;
 	/* A journal acknowledges by itself: only its barrier says that the server has the bytes. */
-	if (f->v->async && f->v->ops->fsync(f->v->be, f->be, synced, op) == 0)
+	if (f->v->async && f->v->ops->fsync(f->v->be, f->be, file_op_synced, op) == 0)
 		op->pending++;
-	wait_for_writes(op);
+	file_op_wait(op);
 }
 
 static void answer_when_room(struct file *f, struct vfs_req *req, size_t len)
@@ -439,7 +391,7 @@ static void answer_when_room(struct file *f, struct vfs_req *req, size_t len)
 
 /* Takes the bytes over and answers when that may be. */
 static void write_on(struct file *f, struct vfs_req *req, const void *bytes, size_t len,
-		     uint64_t off)
+                     uint64_t off)
 {
 	struct vfs *v = f->v;
 	int err;
@@ -468,7 +420,7 @@ struct page_write {
 };
 
 static void plain_opened(void *arg, const struct be_status *st, struct be_file *be,
-			 const struct be_attr *a)
+                         const struct be_attr *a)
 {
 	struct page_write *p = arg;
 	struct op *op = p->op;
@@ -501,7 +453,7 @@ free_page:
 }
 
 static void write_page_plainly(struct file *f, struct vfs_req *req, const void *bytes, size_t len,
-			       uint64_t off)
+                               uint64_t off)
 {
 	struct vfs *v = f->v;
 	struct op *op = op_on_file(v, req, OP_WRITE, f->fh);
@@ -521,7 +473,7 @@ static void write_page_plainly(struct file *f, struct vfs_req *req, const void *
 	p->op = op;
 	memcpy(p->block->bytes, bytes, len);
 	err = v->ops->open(v->be, op->path, BE_READ | BE_WRITE, 0, op->node->nodeid, 0, file_where,
-			   NULL, plain_opened, p);
+	                   NULL, plain_opened, p);
 	if (err == 0)
 		return;
 
@@ -535,7 +487,7 @@ fail:
 /* Any open file of the node that writes where it is told. */
 static struct file *plain_file(struct node *n)
 {
-	list_for_each(e, &n->files) {
+	list_for_each (e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
 		if ((f->flags & O_ACCMODE) != O_RDONLY && !(f->flags & O_APPEND))
@@ -545,7 +497,7 @@ static struct file *plain_file(struct node *n)
 }
 
 void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
-	       uint64_t off, bool page)
+               uint64_t off, bool page)
 {
 	struct file *f = file_find(v, fh);
 	int err = f ? tell_write_error(f) : -EBADF;
@@ -565,179 +517,4 @@ void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *byte
 		f = plain;
 	}
 	write_on(f, req, bytes, len, off);
-}
-
-/* A flush has ended with the server's own word on what the file is now. */
-static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms)
-{
-	bool whole = a->size == n->attr.size && !n->torn;
-
-	list_for_each(e, &n->files) {
-		struct file *f = list_entry(e, struct file, in_node);
-
-		if (f->gather)
-			return; /* written to meanwhile: the next flush ends it */
-	}
-	n->dirty = false;
-	n->mtime_shown = false;
-	n->times_set = false;
-	n->torn = false;
-	node_changed(v, n);
-	attr_update(v, n, a, n->change_count, asked_ms);
-	n->pages = (struct version){
-	    .size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
-	listing_show(v, n, a);
-}
-
-/* The question, behind the last WRITE of a flush, what the file is now. */
-struct settling {
-	struct vfs *v;
-	struct node *node; /* referenced */
-	struct op *op;	   /* that waits for the answer, or NULL */
-	bool times_set;	   /* by a program, who is told when that fails */
-	uint64_t change_count;
-	int64_t asked_ms;
-};
-
-static void settled(void *arg, const struct be_status *st, const struct be_attr *a)
-{
-	struct settling *s = arg;
-	struct node *n = s->node;
-
-	n->settling_count--;
-	/* The count tells whether a write came in after the question: then ours is newer. */
-	if (st->code == BE_OK && a && n->change_count == s->change_count)
-		settle(s->v, n, a, s->asked_ms);
-	else
-		file_settle_unused(s->v, n);
-	if (s->times_set && st->code != BE_OK && !s->op->err) {
-		const struct errno_query q = {.kind = OP_SETATTR};
-		int err = errno_first(&q, st);
-
-		s->op->err = err < 0 ? err : -EIO;
-	}
-	if (s->op)
-		one_less(s->op);
-	node_unref(s->v, n);
-	free(s);
-}
-
-/*
- * Sends what is gathered and asks, behind it, what the file is now; close does not wait for that. Times
- * that a program has set, and a made-up mtime that one has seen, become the file's, and for this close
- * waits: what git noted between write and close must stay true.
- */
-static void flush_send(struct op *op)
-{
-	struct vfs *v = op->v;
-	struct file *f = op->file;
-	struct node *n = f->node;
-	const struct be_attr times = times_of(n);
-	bool set = n->mtime_shown || n->times_set;
-	struct settling *s = malloc(sizeof(*s));
-	int err;
-
-	file_send_node(n);
-	if (!s)
-		return;
-	*s = (struct settling){v, node_ref(n), set ? op : NULL, n->times_set, n->change_count,
-			       v->clock->now_ms};
-	err = s->op ? v->ops->fsetattr(v->be, f->be, &times, settled, s) :
-		      v->ops->fstat(v->be, f->be, settled, s);
-	if (err < 0) {
-		node_unref(v, n);
-		free(s);
-		return;
-	}
-	n->settling_count++;
-	n->times_set = false;
-	if (s->op)
-		op->pending++;
-}
-
-static void delivered(void *arg, const struct be_status *st);
-
-/* One more answer to wait for, where WRITEs are not answered by the server. */
-static void deliver(struct op *op)
-{
-	struct vfs *v = op->v;
-	int err;
-
-	if (!v->ops->flush || (op->file->flags & O_ACCMODE) == O_RDONLY)
-		return;
-	err = v->ops->flush(v->be, op->file->be, delivered, op);
-	if (err == 0)
-		op->pending++;
-	else if (!op->err)
-		op->err = err;
-}
-
-static void delivery_failed(void *arg, int err)
-{
-	struct op *op = arg;
-
-	op->err = op->err ? op->err : err;
-	one_less(op);
-}
-
-static void delivered(void *arg, const struct be_status *st)
-{
-	struct op *op = arg;
-	struct node *n = op->node;
-	char *path;
-	int err;
-
-	if (st->code == BE_OK) {
-		one_less(op);
-		return;
-	}
-	op->v->write_error_count++;
-	n->torn = true;
-	path = node_path(op->v, n, NULL, &err);
-	errno_resolve(op->v,
-		      &(struct errno_query){.kind = OP_FLUSH, .path = path, .len = n->attr.size},
-		      st, delivery_failed, op);
-	free(path);
-}
-
-void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
-{
-	struct op *op = op_on_file(v, req, OP_FLUSH, fh);
-
-	if (!op)
-		return;
-	if ((op->file->flags & O_ACCMODE) != O_RDONLY && op->node->dirty)
-		flush_send(op);
-	deliver(op);
-	if (v->async && op->file->be && !op->err)
-		op->err = async_take_error(v->async, op->file->be);
-	if (op->file->wrote || op->pending > 1 || op->err)
-		wait_for_writes(op);
-	else
-		one_less(op);
-}
-
-void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)
-{
-	struct op *op = op_on_file(v, req, OP_FSYNC, fh);
-	struct file *f;
-	bool can;
-
-	if (!op)
-		return;
-	can = v->ops->info(v->be)->caps.fsync;
-	file_send_node(op->node);
-	file_send_times(op->node);
-	f = op->file->be ? op->file : file_of_node(op->node);
-	if (!f) {
-		op_fail(op, 0); /* read ahead, and nobody writes to it */
-		return;
-	}
-	deliver(op);
-	/* A journal waits for all that it has acknowledged, whatever the server can do. */
-	if ((can || v->async) && v->ops->fsync(v->be, f->be, synced, op) == 0)
-		op->pending++;
-	else if (can || v->cfg.fsync_strict)
-		op->err = can ? -EIO : -EOPNOTSUPP;
-	wait_for_writes(op);
 }
