@@ -53,6 +53,7 @@ struct vfs {
 	struct timer pinned_timer; /* armed while there are any */
 	struct list walks; /* struct walk.entry, the latest used first */
 	size_t walk_count;
+	uint64_t walk_serial; /* of the last pass of a walk */
 	struct timer walk_timer; /* armed while there are any */
 
 	size_t unacked_count; /* WRITEs that the server has not answered, of all files */

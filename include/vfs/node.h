@@ -67,6 +67,7 @@ struct node {
 	struct list pinned; /* struct file.in_node: those that read fetched bytes instead */
 	struct whole *content; /* fetched ahead, not opened yet; or NULL */
 	struct walk_file *walk_file; /* that fetches or has fetched it, or NULL */
+	uint64_t read_serial; /* struct walk.serial of the pass that has opened it; 0: none */
 	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
 	struct version pages; /* of what the kernel's page cache may hold */
 	unsigned unacked_count; /* WRITEs that the server has not answered */

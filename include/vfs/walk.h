@@ -2,11 +2,12 @@
 /*
  * Look-ahead: one walk per program over the tree it reads. Thread: the loop.
  *
- * A walk begins when a program lists a child of a directory it has just listed, or opens the second
- * file of a listing. Its two outputs are listings (walk_list.c), a whole level of the tree at a time, and
- * the contents of small files (walk_file.c), in the order in which the program reads. What it fetches
- * lies in the usual caches under the usual lifetimes; a walk only holds the nodes and counts how
- * much of it was used. One that guesses wrong more often than right ends.
+ * A walk begins when a program lists a child of a directory it has just listed, or a second child of
+ * one, as if both were on its command line, or opens the second file of a listing. Its two outputs
+ * are listings (walk_list.c), a whole level of the tree at a time, and the contents of small files
+ * (walk_file.c), in the order in which the program reads. What it fetches lies in the usual caches
+ * under the usual lifetimes; a walk only holds the nodes and counts how much of it was used. One that
+ * guesses wrong more often than right ends.
  */
 #ifndef VFS_WALK_H
 #define VFS_WALK_H
@@ -27,8 +28,8 @@ struct entry;
 
 enum walk_order {
 	WALK_BY_LISTING,
-	WALK_BY_INO,
 	WALK_BY_NAME,
+	WALK_BY_INO,
 	WALK_ORDER_COUNT,
 };
 
@@ -72,12 +73,16 @@ struct walk {
 	size_t file_count, file_len;
 	size_t file_limit;
 	struct walk_score file_score;
+	uint64_t serial; /* of this pass over the files: what it has opened is not fetched again */
 
 	/* Where in the tree: directories from the top down, each with what comes next in it */
 	struct walk_frame frames[WALK_DEPTH_MAX];
 	size_t frame_count;
 	enum walk_order order;
 	bool files_first;
+	bool crossed;	     /* the last step into another directory was foreseen */
+	uint64_t fork;	     /* nodeid of a directory whose children come in an order of their own; or 0 */
+	enum walk_order fork_order;
 	struct node *last_opened; /* referenced */
 };
 
@@ -149,7 +154,9 @@ struct node *walk_parent(const struct node *n);
 bool walk_knows(const struct walk *w, const struct node *dir);
 
 /* walk_list.c */
-void walk_list_begin(struct walk *w, struct node *top);
+
+/* The directories of `top` are what comes next; `listed`: the program has listed it. */
+void walk_list_begin(struct walk *w, struct node *top, bool listed);
 void walk_list_pump(struct walk *w);
 void walk_list_used(struct walk *w, struct node *n, struct listing *l);
 void walk_list_filled(struct walk *w, struct listing *l);
@@ -167,6 +174,9 @@ bool walk_order_opened(struct walk *w, struct node *n, bool hit);
 
 /* What comes next in *parent, listed at *asked_ms; NULL: nothing, or it is not known yet. */
 const struct entry *walk_order_next(struct walk *w, struct node **parent, int64_t *asked_ms);
+
+/* Does what comes next lie in another directory than the file that was opened last? */
+bool walk_order_leaves(const struct walk *w);
 void walk_order_end(struct walk *w);
 
 #endif

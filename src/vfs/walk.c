@@ -78,6 +78,7 @@ static struct walk *walk_create(struct vfs *v, pid_t program)
 		walk_free(list_entry(v->walks.prev, struct walk, entry));
 	w->v = v;
 	w->program = program;
+	w->serial = ++v->walk_serial;
 	list_init(&w->entry);
 	list_init(&w->flight);
 	list_init(&w->ready);
@@ -140,13 +141,26 @@ bool walk_knows(const struct walk *w, const struct node *dir)
 	return has_listed(w, dir) || is_inside(w, dir);
 }
 
+/* Has it listed another directory of `parent`? Then it was given them one by one, as arguments. */
+static bool has_listed_in(const struct walk *w, const struct node *parent, const struct node *n)
+{
+	for (size_t i = 0; i < WALK_LISTED_COUNT; i++) {
+		struct node *other = w->listed[i] ? node_find(w->v, w->listed[i]) : NULL;
+
+		if (other && other != n && walk_parent(other) == parent)
+			return true;
+	}
+	return false;
+}
+
 /* The program has listed `n`, or looked at so many names of it that this amounts to the same. */
 static void listed(struct walk *w, struct node *n, struct listing *l)
 {
 	struct node *parent = walk_parent(n);
 
-	if (parent && has_listed(w, parent) && !is_inside(w, parent))
-		walk_list_begin(w, parent);
+	if (parent && !is_inside(w, parent) &&
+	    (has_listed(w, parent) || has_listed_in(w, parent, n)))
+		walk_list_begin(w, parent, has_listed(w, parent));
 	if (!has_listed(w, n)) {
 		w->listed[w->listed_next] = n->nodeid;
 		w->listed_next = (w->listed_next + 1) % WALK_LISTED_COUNT;

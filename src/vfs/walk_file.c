@@ -156,6 +156,9 @@ static bool has_room(const struct walk *w)
 
 	if (budget_left(v->budget) <= v->budget->max_len / 2)
 		return false;
+	/* Which directory comes next is a guess of its own: few files until one was right. */
+	if (!w->crossed && w->file_count >= LIMIT_FIRST && walk_order_leaves(w))
+		return false;
 	return w->file_count < w->file_limit ||
 	       (w->file_limit >= LIMIT_MAX && w->file_len < share_len(v));
 }
@@ -176,8 +179,8 @@ void walk_file_pump(struct walk *w)
 				asked_ms);
 		if (!n)
 			continue;
-		if (!n->walk_file && !n->content && !n->dirty && list_empty(&n->files) &&
-		    !whole_is_pinned(n))
+		if (n->read_serial != w->serial && !n->walk_file && !n->content && !n->dirty &&
+		    list_empty(&n->files) && !whole_is_pinned(n))
 			fetch_start(w, n, (size_t)e->attr.size);
 		node_unref(v, n);
 	}
@@ -193,6 +196,14 @@ void walk_file_hit(struct walk *w)
 static bool may_be_fetched(const struct node *n)
 {
 	return n->attr.size > 0 && n->attr.size <= WHOLE_LEN_MAX;
+}
+
+/* A file that is opened once more, later: the program begins anew. */
+static void note_opened(struct walk *w, struct node *n)
+{
+	if (n->read_serial == w->serial && n != w->last_opened)
+		w->serial = ++w->v->walk_serial;
+	n->read_serial = w->serial;
 }
 
 bool walk_opened(struct op *op, pid_t program)
@@ -211,6 +222,7 @@ bool walk_opened(struct op *op, pid_t program)
 	if (waits)
 		list_push_back(&f->waiters, &op->wait);
 	if (w && may_be_fetched(n)) {
+		note_opened(w, n);
 		if (walk_order_opened(w, n, hit) && !w->reading) {
 			w->reading = true;
 			w->file_limit = LIMIT_FIRST;

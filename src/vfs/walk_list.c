@@ -13,6 +13,7 @@
 #include "vfs/walk.h"
 
 #define LIMIT_FIRST	128 /* directories ahead at first: a level of a usual tree */
+#define LIMIT_ARGS	64  /* where the program was given some of a directory that it has not listed */
 #define LIMIT_MIN	16
 #define LIMIT_MAX	256
 #define QUEUE_COUNT_MAX 8192
@@ -252,7 +253,7 @@ void walk_list_end(struct walk *w)
 	node_unref(w->v, top);
 }
 
-void walk_list_begin(struct walk *w, struct node *top)
+void walk_list_begin(struct walk *w, struct node *top, bool listed)
 {
 	struct listing *l;
 	struct walk_dir *d;
@@ -261,9 +262,9 @@ void walk_list_begin(struct walk *w, struct node *top)
 		return;
 	walk_list_end(w);
 	w->top = node_ref(top);
-	w->dir_limit = LIMIT_FIRST;
+	w->dir_limit = listed ? LIMIT_FIRST : LIMIT_ARGS;
 	l = listing_ahead(w->v, top);
-	d = l ? dir_add(w, node_ref(top), l, false) : NULL;
+	d = l ? dir_add(w, node_ref(top), l, !listed) : NULL;
 	if (d)
 		dir_settle(d);
 }

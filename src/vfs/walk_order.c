@@ -3,6 +3,8 @@
  * In which order a program opens the files of a tree: as listed (tar, find, grep), by inode number
  * (cp, borg) or by name (rsync, git, restic); into each directory when it comes to it, or files first.
  * Guessed from two files opened one after the other: the order in which the fewest lie between them.
+ * Directories that the program was given one by one, as arguments, may come in another order than
+ * what is in them: guessed likewise, from the step from one to the other.
  * Contract: include/vfs/walk.h.
  */
 #include <stdlib.h>
@@ -51,6 +53,11 @@ static uint64_t ino_of(struct vfs *v, struct node *dir, const struct entry *e)
 	return ino;
 }
 
+static enum walk_order order_in(const struct walk *w, const struct node *dir)
+{
+	return dir->nodeid == w->fork ? w->fork_order : w->order;
+}
+
 static uint64_t key_of(struct walk *w, enum walk_order order, struct node *dir,
 		       const struct entry *e, size_t index)
 {
@@ -89,6 +96,7 @@ static bool frame_push(struct walk *w, struct node *dir, const char *after)
 {
 	struct listing *l = listing_cached(w->v, dir) ? dir->listing : NULL;
 	struct walk_frame *f = &w->frames[w->frame_count];
+	enum walk_order order = order_in(w, dir);
 
 	if (!l || w->frame_count == WALK_DEPTH_MAX)
 		return false;
@@ -101,9 +109,9 @@ static bool frame_push(struct walk *w, struct node *dir, const char *after)
 
 		if (is_file(e) || is_dir(e))
 			f->items[f->count++] = (struct walk_item){
-			    e, key_of(w, w->order, dir, e, i), w->files_first && is_dir(e)};
+			    e, key_of(w, order, dir, e, i), w->files_first && is_dir(e)};
 	}
-	qsort(f->items, f->count, sizeof(*f->items), w->order == WALK_BY_NAME ? by_name : by_key);
+	qsort(f->items, f->count, sizeof(*f->items), order == WALK_BY_NAME ? by_name : by_key);
 	for (size_t i = 0; after && i < f->count; i++)
 		if (strcmp(f->items[i].entry->name, after) == 0)
 			f->pos = i + 1;
@@ -207,9 +215,9 @@ static bool find_items(struct walk *w, enum walk_order order, struct node *dir, 
 	return from->entry && to->entry;
 }
 
-/* How many files lie between `a` and `b` in an order; SIZE_MAX when `b` does not come after `a`. */
+/* How many of a kind lie between `a` and `b` in an order; SIZE_MAX when `b` does not come after `a`. */
 static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struct node *a,
-		  struct node *b)
+		  struct node *b, bool (*is_kind)(const struct entry *))
 {
 	const struct listing *l = dir->listing;
 	struct walk_item from = {0}, to = {0};
@@ -221,7 +229,7 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 	for (size_t i = 0; i < l->count; i++) {
 		struct walk_item item = {l->entries[i], 0, false};
 
-		if (!is_file(item.entry))
+		if (!is_kind(item.entry))
 			continue;
 		item.key = key_of(w, order, dir, item.entry, i);
 		count += compare(&from, &item) < 0 && compare(&item, &to) < 0;
@@ -229,19 +237,43 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 	return count;
 }
 
-static bool guess(struct walk *w, struct node *dir, struct node *a, struct node *b)
+/* The best of all orders in *order. Return: false when `b` comes after `a` in none. */
+static bool guess(struct walk *w, enum walk_order *order, struct node *dir, struct node *a,
+		  struct node *b, bool (*is_kind)(const struct entry *))
 {
-	size_t best = gap(w, w->order, dir, a, b);
+	size_t best = gap(w, *order, dir, a, b, is_kind);
 
 	for (unsigned i = 0; i < WALK_ORDER_COUNT; i++) {
-		size_t count = gap(w, (enum walk_order)i, dir, a, b);
+		size_t count = gap(w, (enum walk_order)i, dir, a, b, is_kind);
 
 		if (count < best) {
 			best = count;
-			w->order = (enum walk_order)i;
+			*order = (enum walk_order)i;
 		}
 	}
 	return best != SIZE_MAX;
+}
+
+/* From `last` to `n` the program has stepped from one directory to another: which of their order? */
+static void guess_fork(struct walk *w, struct node *last, struct node *n)
+{
+	for (struct node *a = walk_parent(last); a; a = walk_parent(a)) {
+		for (struct node *b = walk_parent(n); b; b = walk_parent(b)) {
+			struct node *dir = walk_parent(a);
+			enum walk_order order;
+
+			if (!dir || dir != walk_parent(b))
+				continue;
+			if (a == b || !listing_cached(w->v, dir))
+				return;
+			order = order_in(w, dir);
+			if (guess(w, &order, dir, a, b, is_dir) && order != order_in(w, dir)) {
+				w->fork = dir->nodeid;
+				w->fork_order = order;
+			}
+			return;
+		}
+	}
 }
 
 static bool holds_files(struct vfs *v, struct node *dir, const struct entry *e)
@@ -301,22 +333,34 @@ bool walk_order_opened(struct walk *w, struct node *n, bool hit)
 	if (dir && !hit && listing_cached(v, dir) && walk_knows(w, dir)) {
 		bool second = last && last != n && walk_parent(last) == dir;
 
-		if (second && guess(w, dir, last, n)) {
+		if (second && guess(w, &w->order, dir, last, n, is_file)) {
 			start = true;
 			if (!w->top) {
-				walk_list_begin(w, dir);
+				walk_list_begin(w, dir, true);
 				walk_list_pump(w);
 			}
 		}
 		if (last)
 			guess_files_first(w, dir, last, n);
+		if (last && walk_parent(last) != dir)
+			guess_fork(w, last, n);
 		if (start || w->reading)
 			seat(w, n);
 	}
+	if (last && dir != walk_parent(last))
+		w->crossed = hit;
 	w->last_opened = node_ref(n);
 	if (last)
 		node_unref(v, last);
 	return start;
+}
+
+bool walk_order_leaves(const struct walk *w)
+{
+	const struct walk_frame *f = w->frame_count ? &w->frames[w->frame_count - 1] : NULL;
+
+	return !f || f->pos == f->count || !is_file(f->items[f->pos].entry) || !w->last_opened ||
+	       f->dir != walk_parent(w->last_opened);
 }
 
 void walk_order_end(struct walk *w)

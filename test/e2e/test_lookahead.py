@@ -88,6 +88,23 @@ def test_small_files_come_ahead_of_the_program(who, far, area, command):
     assert requests(far, "OPEN") <= 130
 
 
+@pytest.mark.parametrize("command", ["tar -C {top} -c {names} | tar x -C {out}", "cp -r {paths} {out}",
+                                     "tar c {paths} | tar x --strip-components={depth} -C {out}"])
+def test_directories_given_one_by_one_are_a_tree(who, far, area, command):
+    """arguments: the files of the directories behind the second come ahead too, and each once"""
+    names = [f"part{i:02d}" for i in range(12)]
+    make_files(far.base, reversed(names), 10)  # so that the listing's order is not that of the arguments, on tmpfs
+    mount = far.mount()
+    out = area / "out"
+    out.mkdir()
+    words = {"top": mount.dir, "out": out, "names": " ".join(names), "depth": len(mount.dir.parts) - 1,
+             "paths": " ".join(str(mount.dir / name) for name in names)}
+    subprocess.run(command.format(**words), shell=True, check=True)
+    subprocess.run(["diff", "-r", str(far.base), str(out)], check=True)
+    assert trips(far) <= 40
+    assert requests(far, "OPEN") <= 130
+
+
 def test_a_reread_asks_the_server_at_every_open_when_the_window_is_zero(who, far):
     """open_window=0: no open is answered from cache"""
     make_files(far.base, ["d"], 10)
