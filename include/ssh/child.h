@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct buf;
+
 #define CHILD_TAIL_LEN 1024
 
 struct child {
@@ -47,6 +49,12 @@ int child_spawn_shell(struct child *ch, const char *command, unsigned flags);
  * Return: false once that stream has ended.
  */
 bool child_read_stderr(struct child *ch, bool echo);
+
+/*
+ * Reads standard output into `out` and standard error into the tail until both have ended; not one
+ * for the network. Return: 0, -ETIMEDOUT or another negative errno.
+ */
+int child_collect(struct child *ch, struct buf *out, int timeout_ms);
 
 /* The last non-empty line of the tail, without control characters; "" when there is none. */
 void child_last_line(const struct child *ch, char *line, size_t size);

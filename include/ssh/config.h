@@ -67,13 +67,17 @@ struct ssh_config {
 	unsigned bind_port;
 	struct proxy proxy;
 	char *proxy_command; /* tokens expanded */
+	bool proxy_fdpass;   /* it hands over a connected socket and ends */
 	char *proxy_jump;	 /* as written; NULL also where a hop is reached by its own means */
 	struct ssh_config *jump; /* the host to go through, which may have one too; owned */
+	unsigned connection_attempts; /* of each, a second between them; at least 1 */
 	unsigned connect_timeout_s; /* name, TCP and proxy together; default 30 */
 	unsigned banner_timeout_s;  /* default 15; 0: none */
 	unsigned login_timeout_s;   /* prompts included; default 120; 0: none */
 	bool tcp_keepalive;
 	int ip_qos; /* IP_TOS value, -1: leave */
+
+	struct ssh_strings env; /* "NAME=value", sent before a server program is asked for */
 
 	/* Life signs. */
 	unsigned alive_interval_s; /* default 15; 0: off */
@@ -92,7 +96,10 @@ struct ssh_config {
 	struct ssh_strings user_known_hosts;   /* the first one is written */
 	struct ssh_strings global_known_hosts; /* never written */
 	char *revoked_host_keys;
+	char *known_hosts_command; /* as written, its tokens are those of a connection */
+	char *fingerprint_hash;	   /* "MD5" or "SHA256" for people to read; NULL: SHA256 */
 	bool hash_known_hosts;
+	bool dns_asked; /* VerifyHostKeyDNS, which we cannot do: said where it would have helped */
 	bool trust_localhost; /* no check of a server on a loopback address */
 	struct ssh_strings host_keys; /* if any: only a key that one of these names is accepted */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Reaching a TCP port: name lookup, every address in turn, one time limit over all of it.
+ * Reaching a TCP port: name lookup, every address in turn, one time limit over all of it, and again if
+ * that is asked for.
  * Internal to ssh/. Thread: the back; name lookup uses a helper thread, for getaddrinfo() knows no
  * time limit.
  */
@@ -21,7 +22,8 @@ struct dial {
 	const char *bind_address;   /* NULL: any */
 	const char *bind_interface; /* NULL: any */
 	unsigned bind_port;	    /* 0: any */
-	unsigned timeout_s;
+	unsigned attempts;  /* rounds over all addresses, a second apart; 0 is 1 */
+	unsigned timeout_s; /* of each round; the first one includes the lookup */
 	bool keepalive;
 	unsigned silence_s; /* not 0: how often the peer's machine is asked when it is silent */
 	unsigned silence_count; /* and how often in vain before the connection is lost */

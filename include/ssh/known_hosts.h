@@ -92,7 +92,11 @@ int known_hosts_name(const struct known_query *q, char **name);
 int known_hosts_append(const char *path, const struct known_query *q, const char *type,
 		       const uint8_t *key, size_t key_len, bool hashed);
 
-/* "SHA256:..." as OpenSSH prints it. `size` of 64 is enough. */
-void known_hosts_fingerprint(const uint8_t *key, size_t key_len, char *text, size_t size);
+/*
+ * "SHA256:..." or, when `hash` is "MD5", "MD5:00:11...", as OpenSSH prints it. `hash` may be NULL.
+ * `size` of 64 is enough.
+ */
+void known_hosts_fingerprint(const uint8_t *key, size_t key_len, const char *hash, char *text,
+			     size_t size);
 
 #endif

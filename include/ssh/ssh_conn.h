@@ -76,6 +76,8 @@ struct ssh_conn {
 	struct login_store store;
 	uint8_t *pinned_key; /* the host key of the first login */
 	size_t pinned_key_len;
+	struct ssh_strings refused_types; /* of the server's keys that host_key= does not name */
+	struct ssh_strings refused_keys;  /* the same for people: "ED25519 SHA256:..." */
 };
 
 static inline struct ssh_conn *ssh_conn_of(struct conn *c)
@@ -121,6 +123,14 @@ struct ssh_conn *jump_broken(struct ssh_conn *sc);
 /* Forgets the channel and closes the pair. The session of `hop` is gone or going. */
 void jump_end(struct ssh_conn *hop);
 
+/* --- proxy_command.c ------------------------------------------------------------------------- */
+
+/*
+ * Starts ProxyCommand as sc->proxy. Return: the descriptor to speak over, which the child owns unless
+ * it has handed over one of its own (ProxyUseFdpass); or a negative errno with `err` filled.
+ */
+int proxy_command_connect(struct ssh_conn *sc, struct link_error *err);
+
 /* --- ssh_session.c: the session up to the end of the key exchange ---------------------------- */
 
 /* Creates the session over sc->fd with all options set. Return: 0 or a negative errno. */
@@ -154,11 +164,21 @@ struct prompt ssh_conn_prompt(const struct ssh_conn *sc);
 
 /* --- host_key.c ----------------------------------------------------------------------------- */
 
-/* The HostKeyAlgorithms to offer, known types first. Return: a string to free, or NULL. */
-char *host_key_preference(struct ssh_conn *sc);
+/*
+ * The HostKeyAlgorithms to offer, known types first. Return: 0 and a string to free, or a negative
+ * errno with `err` filled where there is more to say.
+ */
+int host_key_preference(struct ssh_conn *sc, char **out, struct link_error *err);
 
-/* Decides about the server's key, asking and remembering as configured. Return: 0 or -EACCES. */
+/*
+ * Decides about the server's key, asking and remembering as configured. Return: 0; -EKEYREJECTED: it
+ * is none that host_key= names, but the server may have one of another type, for which a new
+ * connection will ask; or another negative errno. `err` is filled.
+ */
 int host_key_check(struct ssh_conn *sc, struct link_error *err);
+
+/* The key exchange found no type that was not refused. Return: -EACCES with `err` filled. */
+int host_key_none_named(struct ssh_conn *sc, struct link_error *err);
 
 /* --- ssh_lane.c ----------------------------------------------------------------------------- */
 

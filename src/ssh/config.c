@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +182,49 @@ static int set_ip_qos(struct ssh_config *c, const char *value, void *member)
 	return 0;
 }
 
+/* The first value of a name wins. */
+static int add_env(struct ssh_config *c, const char *pair)
+{
+	size_t len = strcspn(pair, "=");
+
+	for (size_t i = 0; i < c->env.count; i++)
+		if (strncmp(c->env.at[i], pair, len + 1) == 0)
+			return 0;
+	return strings_add(&c->env, pair);
+}
+
+static int set_env(struct ssh_config *c, const char *value, void *member)
+{
+	return strchr(value, '=') ? add_env(c, value) : -EINVAL;
+}
+
+/*
+ * A locale changes nothing of SFTP, and Debian's configuration sends it to everybody: each variable is
+ * a round trip before a channel is of use.
+ */
+static bool is_locale(const char *pair)
+{
+	return strncmp(pair, "LANG=", 5) == 0 || strncmp(pair, "LC_", 3) == 0;
+}
+
+/* One pattern; those of several SendEnv come one by one. */
+static int send_env(struct ssh_config *c, const char *value, void *member)
+{
+	int rc = 0;
+
+	for (char **at = environ; !rc && *at; at++) {
+		char name[128];
+		size_t len = strcspn(*at, "=");
+
+		if (len >= sizeof(name) || is_locale(*at))
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)len, *at);
+		if (fnmatch(value, name, 0) == 0)
+			rc = add_env(c, *at);
+	}
+	return rc;
+}
+
 enum keyword_flags {
 	KEYWORD_NOT_DEFAULT = 1, /* ssh's own default is not ours: only what the user set counts */
 };
@@ -200,7 +244,9 @@ static const struct keyword {
     {"certificatefile", add_string, MEMBER(certificates), 0},
     {"ciphers", set_string, MEMBER(ciphers), KEYWORD_NOT_DEFAULT},
     {"compression", set_bool, MEMBER(compression), 0},
+    {"connectionattempts", set_unsigned, MEMBER(connection_attempts), 0},
     {"connecttimeout", set_time, MEMBER(connect_timeout_s), KEYWORD_NOT_DEFAULT},
+    {"fingerprinthash", set_string, MEMBER(fingerprint_hash), 0},
     {"globalknownhostsfile", add_words, MEMBER(global_known_hosts), 0},
     {"gssapiauthentication", set_bool, MEMBER(gssapi_auth), 0},
     {"gssapidelegatecredentials", set_bool, MEMBER(gssapi_delegate), 0},
@@ -214,6 +260,7 @@ static const struct keyword {
     {"ipqos", set_ip_qos, 0, 0},
     {"kbdinteractiveauthentication", set_bool, MEMBER(kbdint_auth), 0},
     {"kexalgorithms", set_string, MEMBER(kex), KEYWORD_NOT_DEFAULT},
+    {"knownhostscommand", set_string, MEMBER(known_hosts_command), 0},
     {"macs", set_string, MEMBER(macs), KEYWORD_NOT_DEFAULT},
     {"nohostauthenticationforlocalhost", set_bool, MEMBER(trust_localhost), 0},
     {"numberofpasswordprompts", set_unsigned, MEMBER(password_prompts), 0},
@@ -222,17 +269,21 @@ static const struct keyword {
     {"preferredauthentications", set_string, MEMBER(auth_order), 0},
     {"proxycommand", set_string, MEMBER(proxy_command), 0},
     {"proxyjump", set_string, MEMBER(proxy_jump), 0},
+    {"proxyusefdpass", set_bool, MEMBER(proxy_fdpass), 0},
     {"pubkeyacceptedalgorithms", set_string, MEMBER(pubkey_algorithms), KEYWORD_NOT_DEFAULT},
     {"pubkeyauthentication", set_unless_no, MEMBER(pubkey_auth), 0},
     {"rekeylimit", set_rekey, 0, 0},
     {"requiredrsasize", set_unsigned, MEMBER(rsa_min_bits), KEYWORD_NOT_DEFAULT},
     {"revokedhostkeys", set_string, MEMBER(revoked_host_keys), 0},
+    {"sendenv", send_env, 0, 0},
     {"serveralivecountmax", set_unsigned, MEMBER(alive_count_max), KEYWORD_NOT_DEFAULT},
     {"serveraliveinterval", set_time, MEMBER(alive_interval_s), KEYWORD_NOT_DEFAULT},
+    {"setenv", set_env, 0, 0},
     {"stricthostkeychecking", set_policy, 0, 0},
     {"tcpkeepalive", set_bool, MEMBER(tcp_keepalive), 0},
     {"user", set_string, MEMBER(user), 0},
     {"userknownhostsfile", add_words, MEMBER(user_known_hosts), 0},
+    {"verifyhostkeydns", set_unless_no, MEMBER(dns_asked), 0},
 };
 
 static const struct keyword *keyword_find(const char *name)
@@ -295,8 +346,8 @@ static void name_without_effect(const struct config_lines *lines,
 				const struct config_lines *defaults)
 {
 	static const char *const names[] = {
-	    "addkeystoagent",  "gssapikeyexchange", "hostbasedauthentication", "knownhostscommand",
-	    "pkcs11provider",  "setenv",	    "verifyhostkeydns",
+	    "addkeystoagent",  "gssapikeyexchange", "hostbasedauthentication",
+	    "pkcs11provider",  "verifyhostkeydns",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -431,6 +482,7 @@ static void set_defaults(struct ssh_config *c)
 	*c = (struct ssh_config){
 	    .port = DEFAULT_PORT,
 	    .address_family = AF_UNSPEC,
+	    .connection_attempts = 1,
 	    .connect_timeout_s = DEFAULT_CONNECT_TIMEOUT_S,
 	    .banner_timeout_s = DEFAULT_BANNER_TIMEOUT_S,
 	    .login_timeout_s = DEFAULT_LOGIN_TIMEOUT_S,
@@ -563,7 +615,7 @@ void ssh_config_finish(struct ssh_config *c)
 	char *strings[] = {c->host, c->hostname, c->user, c->sftp_server, c->bind_address,
 			   c->bind_interface, c->proxy_command, c->proxy_jump, c->ciphers, c->macs,
 			   c->kex, c->host_key_algorithms, c->pubkey_algorithms, c->host_key_alias,
-			   c->revoked_host_keys, c->auth_order, c->identity_agent,
+			   c->revoked_host_keys, c->known_hosts_command, c->fingerprint_hash, c->auth_order, c->identity_agent,
 			   c->config_file};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
@@ -574,5 +626,6 @@ void ssh_config_finish(struct ssh_config *c)
 	strings_finish(&c->identities);
 	strings_finish(&c->default_identities);
 	strings_finish(&c->certificates);
+	strings_finish(&c->env);
 	*c = (struct ssh_config){0};
 }

@@ -142,16 +142,26 @@ static size_t add_tilde(struct buf *b, const char *text)
 	return len;
 }
 
-char *config_expand(const struct ssh_config *c, const char *text)
+static bool add_one_of(struct buf *b, const struct config_token *tokens, char name)
 {
-	struct buf b = BUF_INIT;
-	const char *p = text + add_tilde(&b, text);
+	for (; tokens && tokens->name; tokens++) {
+		if (tokens->name == name) {
+			buf_add_str(b, tokens->value);
+			return true;
+		}
+	}
+	return false;
+}
 
+/* `b` has what a tilde stood for, and is used up. */
+static char *expand(struct buf b, const struct ssh_config *c, const char *p,
+		    const struct config_token *more)
+{
 	while (*p) {
 		size_t len = 1;
 
 		if (p[0] == '%') {
-			if (!add_token(&b, c, p[1]))
+			if (!add_one_of(&b, more, p[1]) && !add_token(&b, c, p[1]))
 				goto fail;
 			len = 2;
 		} else if (p[0] == '$' && p[1] == '{') {
@@ -169,4 +179,18 @@ char *config_expand(const struct ssh_config *c, const char *text)
 fail:
 	buf_finish(&b);
 	return NULL;
+}
+
+char *config_expand(const struct ssh_config *c, const char *text)
+{
+	struct buf b = BUF_INIT;
+	size_t tilde_len = add_tilde(&b, text);
+
+	return expand(b, c, text + tilde_len, NULL);
+}
+
+char *config_expand_with(const struct ssh_config *c, const char *text,
+			 const struct config_token *more)
+{
+	return expand(BUF_INIT, c, text, more);
 }

@@ -52,4 +52,14 @@ int config_complete(struct ssh_config *c, bool no_agent, struct link_error *err)
  */
 char *config_expand(const struct ssh_config *c, const char *text);
 
+/* A token that only one keyword has. */
+struct config_token {
+	char name; /* 0 ends a list */
+	const char *value;
+};
+
+/* The same with more tokens, and without ~. */
+char *config_expand_with(const struct ssh_config *c, const char *text,
+			 const struct config_token *more);
+
 #endif

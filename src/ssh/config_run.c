@@ -6,7 +6,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,38 +55,6 @@ static int build_argv(const struct ssh_request *req, bool defaults, struct ssh_s
 			rc = add_option(argv, "-o", req->keywords[i]);
 	}
 	return rc ? rc : add_option(argv, "--", defaults ? "localhost" : req->host);
-}
-
-/* Reads both streams to their ends. Return: 0 or a negative errno. */
-static int collect(struct child *ch, struct buf *out)
-{
-	int64_t deadline_ms = conn_now_ms() + RUN_TIMEOUT_MS;
-	bool err_open = true, out_open = true;
-	char bytes[4096];
-	ssize_t n;
-
-	while (out_open || err_open) {
-		struct pollfd fds[2] = {
-		    {.fd = out_open ? ch->fd : -1, .events = POLLIN},
-		    {.fd = err_open ? ch->err_fd : -1, .events = POLLIN},
-		};
-		int64_t left_ms = deadline_ms - conn_now_ms();
-
-		if (left_ms <= 0)
-			return -ETIMEDOUT;
-		if (poll(fds, 2, (int)left_ms) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[1].revents)
-			err_open = child_read_stderr(ch, false);
-		if (!fds[0].revents)
-			continue;
-		n = read(ch->fd, bytes, sizeof(bytes));
-		if (n > 0)
-			buf_add(out, bytes, (size_t)n);
-		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-			out_open = false;
-	}
-	return buf_failed(out) ? -ENOMEM : 0;
 }
 
 /* ssh's last line often only counts the errors; the first one names them. */
@@ -144,7 +111,7 @@ int config_run(const struct ssh_request *req, bool defaults, struct config_lines
 		rc = child_spawn(&ch, argv.at, CHILD_STDERR);
 	if (rc)
 		goto finish;
-	rc = collect(&ch, &out);
+	rc = child_collect(&ch, &out, RUN_TIMEOUT_MS);
 	if (rc) {
 		conn_error(err, LINK_FAIL_NONE, "reading the ssh configuration: %s", strerror(-rc));
 		rc = -EINVAL;

@@ -27,6 +27,9 @@
 /* Unsent bytes in the kernel beyond which it asks for no more: metadata must not wait behind. */
 #define NOTSENT_LOWAT_LEN (128 * 1024)
 
+/* Between two attempts, as with ssh. */
+#define ATTEMPT_PAUSE_MS 1000
+
 /* One address gets at least this much of the time that is left. */
 #define ADDRESS_MIN_MS 2000
 
@@ -268,23 +271,19 @@ static void add_failure(struct buf *why, const struct dial *d, const struct addr
 	buf_add_str(why, error == ETIMEDOUT ? "timed out" : strerror(error));
 }
 
-int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
+/* Every address once; `err` is filled on failure. Return: as dial_tcp(). */
+static int dial_addresses(struct conn *c, const struct dial *d, const struct addrinfo *addresses,
+			  int64_t deadline_ms, struct link_error *err)
 {
-	int64_t deadline_ms = conn_now_ms() + (int64_t)d->timeout_s * 1000;
 	int64_t now_ms, left_ms, share_ms;
 	struct buf why = {.max_len = 400};
-	struct lookup *lk;
-	int left_count = 0;
+	int left_count = 0, rc = -EADDRNOTAVAIL;
 	bool several;
-	int rc = lookup(c, d, deadline_ms, &lk, err);
 
-	if (rc)
-		return rc;
-	for (struct addrinfo *ai = lk->result; ai; ai = ai->ai_next)
+	for (const struct addrinfo *ai = addresses; ai; ai = ai->ai_next)
 		left_count++;
 	several = left_count > 1;
-	rc = -EADDRNOTAVAIL;
-	for (struct addrinfo *ai = lk->result; ai; ai = ai->ai_next, left_count--) {
+	for (const struct addrinfo *ai = addresses; ai; ai = ai->ai_next, left_count--) {
 		bool bound = true;
 
 		/* A dead address must not use up the time of the ones behind it. */
@@ -300,11 +299,33 @@ int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
 			break;
 		add_failure(&why, d, ai, bound, several, -rc);
 	}
-	lookup_unref(lk);
 	if (rc < 0 && rc != -ECANCELED)
 		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %.*s", d->host,
 			   d->port, (int)why.len, why.len ? (const char *)why.bytes : "");
 	buf_finish(&why);
+	return rc;
+}
+
+int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
+{
+	int64_t deadline_ms = conn_now_ms() + (int64_t)d->timeout_s * 1000;
+	struct lookup *lk;
+	int rc = lookup(c, d, deadline_ms, &lk, err);
+
+	if (rc)
+		return rc;
+	for (unsigned attempt = 1;; attempt++) {
+		rc = dial_addresses(c, d, lk->result, deadline_ms, err);
+		if (rc >= 0 || rc == -ECANCELED || attempt >= d->attempts)
+			break;
+		log_info(LOG_SSH, "%s; attempt %u of %u", err->text, attempt, d->attempts);
+		if (conn_wait(c, NULL, 0, conn_now_ms() + ATTEMPT_PAUSE_MS) < 0) {
+			rc = -ECANCELED;
+			break;
+		}
+		deadline_ms = conn_now_ms() + (int64_t)d->timeout_s * 1000;
+	}
+	lookup_unref(lk);
 	return rc;
 }
 

@@ -17,107 +17,6 @@
 #include "util/buf.h"
 #include "util/log.h"
 
-#define DEFAULT_HOST_KEYS                                                                          \
-	"ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,"                 \
-	"rsa-sha2-512,rsa-sha2-256"
-
-static struct known_query query_of(const struct ssh_conn *sc)
-{
-	const struct ssh_config *cfg = &sc->cfg;
-
-	/* An alias stands for the host alone: no port, no address. */
-	if (cfg->host_key_alias)
-		return (struct known_query){.host = cfg->host_key_alias};
-	return (struct known_query){
-	    .host = cfg->hostname,
-	    .address = sc->address[0] ? sc->address : NULL,
-	    .port = cfg->port,
-	};
-}
-
-static void read_files(struct known_hosts *kh, const struct ssh_strings *files)
-{
-	for (size_t i = 0; i < files->count; i++) {
-		int rc = known_hosts_read(kh, files->at[i]);
-
-		if (rc && rc != -ENOENT)
-			log_info(LOG_SSH, "cannot read '%s': %s", files->at[i], strerror(-rc));
-	}
-}
-
-static void read_all(const struct ssh_conn *sc, struct known_hosts *kh)
-{
-	read_files(kh, &sc->cfg.user_known_hosts);
-	read_files(kh, &sc->cfg.global_known_hosts);
-}
-
-/* The name at the beginning of a key blob. */
-static int add_type_of(struct ssh_strings *types, const uint8_t *blob, size_t blob_len)
-{
-	size_t len = blob_len > 4 ? blob[3] : 0;
-	char name[64];
-
-	if (len == 0 || len >= sizeof(name) || len > blob_len - 4)
-		return -EINVAL;
-	memcpy(name, blob + 4, len);
-	name[len] = '\0';
-	return strings_add(types, name);
-}
-
-static bool list_has(const char *list, const char *name, size_t len)
-{
-	while (list && *list) {
-		size_t n = strcspn(list, ",");
-
-		if (n == len && memcmp(list, name, len) == 0)
-			return true;
-		list += n;
-		list += *list == ',';
-	}
-	return false;
-}
-
-static void list_add(struct buf *list, const char *names)
-{
-	while (*names) {
-		size_t len = strcspn(names, ",");
-
-		if (!list_has((char *)list->bytes, names, len))
-			buf_addf(list, "%s%.*s", list->len > 0 ? "," : "", (int)len, names);
-		names += len;
-		names += *names == ',';
-	}
-}
-
-char *host_key_preference(struct ssh_conn *sc)
-{
-	struct known_hosts kh = KNOWN_HOSTS_INIT;
-	struct known_query q = query_of(sc);
-	struct ssh_strings types = {0};
-	struct buf list = BUF_INIT;
-	int rc;
-
-	if (sc->cfg.host_key_algorithms)
-		return strdup(sc->cfg.host_key_algorithms);
-	if (sc->pinned_key) {
-		rc = add_type_of(&types, sc->pinned_key, sc->pinned_key_len);
-	} else {
-		rc = 0;
-		for (size_t i = 0; !rc && i < sc->cfg.host_keys.count; i++)
-			rc = host_key_named_types(sc->cfg.host_keys.at[i], &types);
-		read_all(sc, &kh);
-		if (!rc)
-			rc = known_hosts_types(&kh, &q, &types);
-	}
-	for (size_t i = 0; !rc && i < types.count; i++)
-		list_add(&list, strcmp(types.at[i], "ssh-rsa") == 0 ? "rsa-sha2-512,rsa-sha2-256"
-								     : types.at[i]);
-	list_add(&list, DEFAULT_HOST_KEYS);
-	strings_finish(&types);
-	known_hosts_finish(&kh);
-	return buf_take(&list);
-}
-
 /* --- the key on the wire ------------------------------------------------------------------- */
 
 static int server_key_get(struct ssh_conn *sc, struct server_key *k)
@@ -144,7 +43,8 @@ static int server_key_get(struct ssh_conn *sc, struct server_key *k)
 		return -EPROTO;
 	}
 	k->blob_len = (size_t)n;
-	known_hosts_fingerprint(k->blob, k->blob_len, k->fingerprint, sizeof(k->fingerprint));
+	known_hosts_fingerprint(k->blob, k->blob_len, sc->cfg.fingerprint_hash, k->fingerprint,
+				sizeof(k->fingerprint));
 	return 0;
 }
 
@@ -184,10 +84,12 @@ static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const
 			  struct link_error *err)
 {
 	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' is not known%s: %s; connect once with ssh to check and "
+		   "the %s host key of '%s' is not known%s%s: %s; connect once with ssh to check and "
 		   "save it, or give that fingerprint with -o host_key=, or use "
 		   "-o StrictHostKeyChecking=accept-new",
-		   short_type(k->type), sc->cfg.host, why, k->fingerprint);
+		   short_type(k->type), sc->cfg.host,
+		   sc->cfg.dns_asked ? ", VerifyHostKeyDNS has no effect here" : "", why,
+		   k->fingerprint);
 	return -EACCES;
 }
 
@@ -298,13 +200,27 @@ static int check_revoked_file(struct ssh_conn *sc, const struct server_key *k,
 /* host_key= stands above the files: what it does not name is refused, whatever they say. */
 static int check_named(struct ssh_conn *sc, const struct server_key *k, struct link_error *err)
 {
+	char said[96];
+
 	for (size_t i = 0; i < sc->cfg.host_keys.count; i++)
 		if (host_key_named(sc->cfg.host_keys.at[i], k) > 0)
 			return 0;
-	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' is not one that host_key names: it is %s; if another type "
-		   "is named, set HostKeyAlgorithms",
-		   short_type(k->type), sc->cfg.host, k->fingerprint);
+	snprintf(said, sizeof(said), "%s %s", short_type(k->type), k->fingerprint);
+	if (strings_add(&sc->refused_types, k->type) || strings_add(&sc->refused_keys, said))
+		return -ENOMEM;
+	host_key_none_named(sc, err);
+	return host_key_may_have_another(sc) ? -EKEYREJECTED : -EACCES;
+}
+
+int host_key_none_named(struct ssh_conn *sc, struct link_error *err)
+{
+	struct buf keys = BUF_INIT;
+
+	for (size_t i = 0; i < sc->refused_keys.count; i++)
+		buf_addf(&keys, "%s%s", i > 0 ? ", " : "", sc->refused_keys.at[i]);
+	conn_error(err, LINK_FAIL_HOSTKEY, "no host key of '%s' is one that host_key names: it has %s",
+		   sc->cfg.host, buf_failed(&keys) ? "others" : (const char *)keys.bytes);
+	buf_finish(&keys);
 	return -EACCES;
 }
 
@@ -318,7 +234,7 @@ static bool trusted_by_address(const struct ssh_conn *sc)
 static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struct server_key *k,
 		  struct link_error *err)
 {
-	struct known_query q = query_of(sc);
+	struct known_query q = host_key_query(sc);
 	const struct known_entry *e;
 	enum known_result known = known_hosts_check(kh, &q, k->type, k->blob, k->blob_len, &e);
 	char remark[512];
@@ -386,8 +302,9 @@ int host_key_check(struct ssh_conn *sc, struct link_error *err)
 	}
 	log_info(LOG_SSH, "host key of '%s': %s %s", sc->cfg.host, k.type, k.fingerprint);
 	if (!sc->pinned_key) {
-		read_all(sc, &kh);
-		rc = check_revoked_file(sc, &k, err);
+		rc = host_key_read(sc, &k, &kh, err);
+		if (!rc)
+			rc = check_revoked_file(sc, &k, err);
 		if (!rc)
 			rc = decide(sc, &kh, &k, err);
 	}

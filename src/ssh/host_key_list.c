@@ -191,7 +191,7 @@ int host_key_named_types(const char *text, struct ssh_strings *types)
 	int rc = 0;
 
 	if (parse_fingerprint(text, md, sizeof(md)))
-		return 0;
+		return 1;
 	if (looks_like_a_key(text))
 		return line_types(text, types);
 	f = fopen(text, "re");

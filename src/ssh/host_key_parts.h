@@ -3,10 +3,12 @@
 #ifndef SSH_HOST_KEY_PARTS_H
 #define SSH_HOST_KEY_PARTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ssh/config.h"
+#include "ssh/known_hosts.h"
 
 struct server_key {
 	const char *type;
@@ -24,8 +26,8 @@ struct server_key {
 int host_key_named(const char *text, const struct server_key *k);
 
 /*
- * Adds the types of the keys that a value of `host_key=` names; a fingerprint does not tell.
- * Return: 0 or -ENOMEM.
+ * Adds the types of the keys that a value of `host_key=` names.
+ * Return: 0; 1: it is a fingerprint, which does not tell; -ENOMEM.
  */
 int host_key_named_types(const char *text, struct ssh_strings *types);
 
@@ -35,5 +37,21 @@ int host_key_named_types(const char *text, struct ssh_strings *types);
  * Return: 1 or 0; -ENOEXEC: no ssh-keygen; another negative errno: it cannot be read.
  */
 int host_key_revoked(const char *path, const struct server_key *k, unsigned *line);
+
+struct ssh_conn;
+
+/* What to look for in known_hosts. Points into `sc`. */
+struct known_query host_key_query(const struct ssh_conn *sc);
+
+/*
+ * Reads everything that is known: the files, and what KnownHostsCommand says about `k`, the server's
+ * key, or about the order of types when that is NULL.
+ * Return: 0, -ENOMEM, or -EACCES with `err` filled when the command fails.
+ */
+int host_key_read(struct ssh_conn *sc, const struct server_key *k, struct known_hosts *kh,
+		  struct link_error *err);
+
+/* Is there a type left that was not seen and may be one that host_key= names? */
+bool host_key_may_have_another(const struct ssh_conn *sc);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,12 +36,33 @@ static void add_base64(struct buf *b, const uint8_t *bytes, size_t len)
 	free(text);
 }
 
-void known_hosts_fingerprint(const uint8_t *key, size_t key_len, char *text, size_t size)
+static void md5_fingerprint(const uint8_t *key, size_t key_len, char *text, size_t size)
+{
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned int md_len = 0;
+	struct buf b = BUF_INIT;
+
+	/* FIPS: there is none. */
+	if (EVP_Digest(key, key_len, md, &md_len, EVP_md5(), NULL) != 1)
+		md_len = 0;
+	buf_add_str(&b, md_len ? "MD5" : "MD5:?");
+	for (unsigned int i = 0; i < md_len; i++)
+		buf_addf(&b, ":%02x", md[i]);
+	snprintf(text, size, "%s", buf_failed(&b) ? "MD5:?" : (const char *)b.bytes);
+	buf_finish(&b);
+}
+
+void known_hosts_fingerprint(const uint8_t *key, size_t key_len, const char *hash, char *text,
+			     size_t size)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned char encoded[2 * EVP_MAX_MD_SIZE];
 	unsigned int md_len = 0;
 
+	if (hash && strcasecmp(hash, "md5") == 0) {
+		md5_fingerprint(key, key_len, text, size);
+		return;
+	}
 	snprintf(text, size, "SHA256:?");
 	if (EVP_Digest(key, key_len, md, &md_len, EVP_sha256(), NULL) != 1)
 		return;

@@ -12,6 +12,7 @@
  * fed little at a time, and only once it is empty again: what matters more can then still go first.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,6 +43,7 @@
 
 enum lane_phase {
 	PHASE_CHANNEL, /* the channel is being opened */
+	PHASE_ENV,     /* the variables of SetEnv and SendEnv are being set, one by one */
 	PHASE_REQUEST, /* the subsystem or command is being asked for */
 	PHASE_RUNNING,
 };
@@ -51,6 +53,7 @@ struct ssh_lane {
 	ssh_channel channel; /* NULL: libssh has freed it */
 	struct ssh_channel_callbacks_struct callbacks;
 	enum lane_phase phase;
+	size_t env_index; /* of the variable that is being set */
 	bool remote_closed;
 	uint32_t window_len; /* what the window is set to each time */
 	uint32_t used_len;   /* received since it was set */
@@ -153,6 +156,23 @@ static int request(struct ssh_lane *sl)
 	return ssh_channel_request_subsystem(sl->channel, server ? server : "sftp");
 }
 
+/* Servers take what AcceptEnv names and refuse the rest, which is no error. Return: false: to wait. */
+static bool send_env(struct ssh_lane *sl)
+{
+	const struct ssh_strings *env = &conn_of_lane(sl)->cfg.env;
+
+	for (; sl->env_index < env->count; sl->env_index++) {
+		const char *value = strchr(env->at[sl->env_index], '=') + 1;
+		char name[128];
+
+		snprintf(name, sizeof(name), "%.*s", (int)(value - 1 - env->at[sl->env_index]),
+			 env->at[sl->env_index]);
+		if (ssh_channel_request_env(sl->channel, name, value) == SSH_AGAIN)
+			return false;
+	}
+	return true;
+}
+
 static void set_window(struct ssh_lane *sl);
 
 /* Goes on as far as it can without waiting. */
@@ -168,8 +188,10 @@ static void lane_proceed(struct ssh_lane *sl)
 			refuse(sl, "refuses a further channel");
 			return;
 		}
-		sl->phase = PHASE_REQUEST;
+		sl->phase = PHASE_ENV;
 	}
+	if (sl->phase == PHASE_ENV && send_env(sl))
+		sl->phase = PHASE_REQUEST;
 	if (sl->phase == PHASE_REQUEST) {
 		rc = request(sl);
 		if (rc == SSH_AGAIN)

@@ -17,6 +17,7 @@
 
 #include "ssh/dial.h"
 #include "ssh/ssh_conn.h"
+#include "ssh_strings.h"
 #include "util/log.h"
 
 /* Servers allow ten sessions by default; two are left for the user's other tools. */
@@ -28,25 +29,6 @@
 #define GOODBYE_MS 300
 
 /* --- connecting ---------------------------------------------------------------------------- */
-
-static int connect_proxy(struct ssh_conn *sc, const char *command, struct link_error *err)
-{
-	unsigned flags = CHILD_STDERR;
-	int rc;
-
-	/* Only the first one may ask questions on the terminal. */
-	if (sc->top->conn.first_done)
-		flags |= CHILD_GROUP;
-	rc = child_spawn_shell(&sc->proxy, command, flags);
-	if (rc) {
-		conn_error(err, LINK_FAIL_PROXY, "cannot run the proxy command: %s", strerror(-rc));
-		return rc;
-	}
-	sc->address[0] = '\0';
-	log_info(LOG_SSH, "connecting to '%s' through a proxy command, pid=%d", sc->cfg.host,
-		 (int)sc->proxy.pid);
-	return sc->proxy.fd;
-}
 
 /* Asked for once; the answer serves every later connection. Return: 0 or a negative errno. */
 static int ask_proxy_password(struct ssh_conn *sc, struct link_error *err)
@@ -118,6 +100,7 @@ static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 	    .bind_address = cfg->bind_address,
 	    .bind_interface = cfg->bind_interface,
 	    .bind_port = cfg->bind_port,
+	    .attempts = cfg->connection_attempts,
 	    .timeout_s = cfg->connect_timeout_s,
 	    .keepalive = cfg->tcp_keepalive,
 	    .ip_qos = cfg->ip_qos,
@@ -140,8 +123,30 @@ static int reach(struct ssh_conn *sc, struct link_error *err)
 	if (sc->via)
 		return jump_connect(sc, err);
 	if (sc->cfg.proxy_command)
-		return connect_proxy(sc, sc->cfg.proxy_command, err);
+		return proxy_command_connect(sc, err);
 	return connect_direct(sc, err);
+}
+
+static void session_end(struct ssh_conn *sc, bool polite);
+
+/* One connection, to the end of its login. */
+static int establish(struct ssh_conn *sc, struct link_error *err)
+{
+	int rc = reach(sc, err);
+
+	if (rc < 0)
+		return rc;
+	sc->fd = rc;
+	sc->login_deadline_ms =
+	    sc->cfg.login_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.login_timeout_s * 1000 : 0;
+	rc = ssh_conn_session_create(sc, err);
+	if (!rc)
+		rc = ssh_conn_handshake(sc, err);
+	if (!rc)
+		rc = host_key_check(sc, err);
+	if (!rc)
+		rc = login_run(sc, err);
+	return rc;
 }
 
 int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
@@ -155,19 +160,11 @@ int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
 		sc->pinned_key_len = sc->lender->pinned_key_len;
 	}
 	login_store_lock(&sc->store);
-	rc = reach(sc, err);
-	if (rc < 0)
-		return rc;
-	sc->fd = rc;
-	sc->login_deadline_ms =
-	    sc->cfg.login_timeout_s ? conn_now_ms() + (int64_t)sc->cfg.login_timeout_s * 1000 : 0;
-	rc = ssh_conn_session_create(sc, err);
-	if (!rc)
-		rc = ssh_conn_handshake(sc, err);
-	if (!rc)
-		rc = host_key_check(sc, err);
-	if (!rc)
-		rc = login_run(sc, err);
+	/* A server shows one of its keys: the next connection asks for those of other types. */
+	while ((rc = establish(sc, err)) == -EKEYREJECTED)
+		session_end(sc, false);
+	strings_finish(&sc->refused_types);
+	strings_finish(&sc->refused_keys);
 	if (!rc)
 		log_info(LOG_SSH, "logged in to '%s' as '%s' (%s, %s)", sc->cfg.host, sc->cfg.user,
 			 ssh_get_serverbanner(sc->session), ssh_get_cipher_out(sc->session));

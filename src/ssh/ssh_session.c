@@ -161,7 +161,9 @@ static int set_algorithms(struct ssh_conn *sc, struct link_error *err)
 			      "PubkeyAcceptedAlgorithms", err);
 	if (rc)
 		return rc;
-	host_keys = host_key_preference(sc);
+	rc = host_key_preference(sc, &host_keys, err);
+	if (rc)
+		return rc;
 	rc = set_list(sc, SSH_OPTIONS_HOSTKEYS, host_keys, "HostKeyAlgorithms", err);
 	free(host_keys);
 	return rc;
@@ -279,6 +281,8 @@ static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
 {
 	const char *why = ssh_get_error(sc->session);
 
+	if (sc->refused_types.count > 0 && strstr(why, "no match for method server host key"))
+		return host_key_none_named(sc, err);
 	if (sc->proxy.pid && !ssh_get_serverbanner(sc->session))
 		ssh_conn_proxy_error(sc, err);
 	else if (strstr(why, "no match for method"))

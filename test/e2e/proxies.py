@@ -8,10 +8,10 @@ import threading
 
 
 class Listener:
-    """Accepts connections on a port the kernel picked and calls serve(connection, address) for each in a thread."""
+    """Accepts connections on a port, one the kernel picked unless it is given, and calls serve(connection, address) for each in a thread."""
 
-    def __init__(self, host="127.0.0.1"):
-        self._listener = socket.create_server((host, 0), backlog=64,
+    def __init__(self, host="127.0.0.1", port=0):
+        self._listener = socket.create_server((host, port), backlog=64,
                                               family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port = self._listener.getsockname()[1]
         self.peers = []  # (address, port) of everybody who came
@@ -69,11 +69,11 @@ class Sayer(Listener):
 class Forwarder(Listener):
     """To a port of 127.0.0.1. `ends`: "reset" or "end", how the client ended each connection."""
 
-    def __init__(self, target_port, host="127.0.0.1"):
+    def __init__(self, target_port, host="127.0.0.1", port=0):
         self.target_port = target_port
         self.ends = []
         self.hung = set()  # connections through which nothing goes any more
-        super().__init__(host)
+        super().__init__(host, port)
 
     def hang(self):
         """The present connections; later ones work."""

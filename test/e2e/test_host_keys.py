@@ -73,6 +73,10 @@ def test_unknown_key_is_named_as_ssh_keygen_names_it(host):
     for policy in ("yes", "ask"):
         said = host.try_it(host.known(), code=HOST_KEY, StrictHostKeyChecking=policy)
         assert "ED25519" in said and fingerprint(host.ed25519) in said
+    said = host.try_it(host.known(), code=HOST_KEY, FingerprintHash="md5")
+    assert fingerprint(host.ed25519, "md5") in said and "VerifyHostKeyDNS" not in said
+    assert "VerifyHostKeyDNS has no effect" in host.try_it(host.known(), code=HOST_KEY, VerifyHostKeyDNS="yes")
+    host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.ed25519, 'md5')}"])
     assert host.known().read_text() == ""
 
 
@@ -113,6 +117,48 @@ def test_type_that_is_known_is_asked_for(host):
     said = host.try_it(host.known(host.line(host.rsa)), HostKeyAlgorithms="ssh-ed25519", code=HOST_KEY,
                        StrictHostKeyChecking="accept-new")
     assert "CHANGED" in said
+
+
+def test_order_of_types_is_that_of_ssh(host, area):
+    """Of the types that are known the first one of HostKeyAlgorithms, not of the file."""
+    old = keygen(area / "old", "rsa")
+    host.try_it(host.known(host.line(old), host.line()))
+    assert "CHANGED" in host.try_it(host.known(host.line(old)), code=HOST_KEY)
+    # a list that is only added to is no wish for another order
+    host.try_it(host.known(host.line(host.rsa)), HostKeyAlgorithms="+ssh-rsa")
+    host.try_it(host.known(host.line(host.rsa)), HostKeyAlgorithms="-ecdsa*")
+
+
+def test_known_hosts_command(host, area):
+    """As ssh runs it: once for the order of types, then for the key, with and without the port."""
+    script, log = area / "hosts of mine", area / "log"
+    log.touch()
+    os.chown(log, host.who.uid, host.who.gid)
+
+    def prints(*lines, end="exit 0"):
+        text = "".join(f"echo '{line}'\n" for line in lines)
+        script.write_text(f'#!/bin/sh\necho "$#" "$@" >> {log}\necho not of interest >&2\n{text}{end}\n')
+        script.chmod(0o755)
+        log.write_text("")
+    command = f"'{script}' %H %I %t %f \"%n %%\""
+    prints(host.line())
+    host.try_it(host.known(), KnownHostsCommand=command)
+    assert log.read_text().splitlines() == [
+        "5 127.0.0.1 ORDER NONE NONE 127.0.0.1 %",
+        f"5 {host.name} HOSTNAME ssh-ed25519 {fingerprint(host.ed25519)} 127.0.0.1 %"]
+    prints()
+    host.try_it(host.known(), KnownHostsCommand=command, code=HOST_KEY)
+    assert [line.split()[1:3] for line in log.read_text().splitlines()] == [
+        ["127.0.0.1", "ORDER"], [host.name, "HOSTNAME"], ["127.0.0.1", "HOSTNAME"]]
+    prints(host.line(host.rsa))  # the type that it knows is asked for
+    host.try_it(host.known(), KnownHostsCommand=command)
+    prints(host.line(mark="@revoked"))
+    assert "'KnownHostsCommand' line 1" in host.try_it(host.known(host.line()), KnownHostsCommand=command, code=HOST_KEY)
+    prints(host.line(), end="echo 'no database' >&2; exit 3")
+    said = host.try_it(host.known(host.line()), KnownHostsCommand=command, code=HOST_KEY)
+    assert "KnownHostsCommand" in said and "no database" in said
+    for wrong in ("relative", "/nonexistent/program", f"'{script}' %w"):
+        assert "KnownHostsCommand" in host.try_it(host.known(host.line()), KnownHostsCommand=wrong, code=HOST_KEY)
 
 
 def test_changed_key_is_never_replaced(host, area):
@@ -183,9 +229,13 @@ def test_pinned_key_of_a_type_that_the_server_does_not_offer_first(host, area):
     (area / "pinned").chmod(0o644)
     for named in (" ".join(public(host.rsa)), area / "pinned"):
         host.try_it(host.known(host.line()), extra=["-o", f"host_key={named}"])
-    said = host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.rsa)}"], code=HOST_KEY)
-    assert "HostKeyAlgorithms" in said
-    host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.rsa)}"], HostKeyAlgorithms="rsa-sha2-512")
+    # a fingerprint does not tell its type: all that the server has are looked at
+    host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.rsa)}"])
+    other = fingerprint(keygen(area / "other", "rsa"))
+    said = host.try_it(host.known(), extra=["-o", f"host_key={other}"], code=HOST_KEY)
+    assert fingerprint(host.ed25519) in said and fingerprint(host.rsa) in said, said
+    said = host.try_it(host.known(), extra=["-o", f"host_key={other}"], code=HOST_KEY, HostKeyAlgorithms="ssh-ed25519")
+    assert fingerprint(host.ed25519) in said and fingerprint(host.rsa) not in said, said
 
 
 def test_pinned_key_that_is_none(host):

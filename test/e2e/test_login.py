@@ -147,6 +147,25 @@ def test_relative_configuration_file_serves_the_reconnect(who, sshd, area):
     wait_until(lambda: not daemons_of(place), what="the daemon ends")
 
 
+def test_variables_for_the_server(who, top, people, area, mounter):
+    """What SetEnv and SendEnv say, as far as the server accepts it; a locale is not worth a round trip."""
+    seen, server = area / "seen", area / "server"
+    server.write_text(f"#!/bin/sh\nenv > {seen}.$$ && mv {seen}.$$ {seen}\nexec {SFTP_SERVER}\n")
+    server.chmod(0o755)
+    sshd = Sshd(top / f"env-{who.name}", {"AcceptEnv": "TEST_* LC_*", "Subsystem": f"sftp {server}"}, [who])
+    try:
+        mount = mounter(who, sshd.target(who, "/etc"), [
+            *login_args(sshd, who), "-o", 'SetEnv=TEST_A="b  c" REFUSED=1', "-o", "SetEnv=ignored=", "-o",
+            "SendEnv=TEST_S* LC_*", "-o", "SendEnv=TEST_T"],
+            env={"TEST_S1": "1=1", "TEST_S2": "", "TEST_T": "t", "TEST_U": "u"})
+        lines = set(seen.read_text().splitlines())
+        assert {"TEST_A=b  c", "TEST_S1=1=1", "TEST_S2=", "TEST_T=t"} <= lines
+        assert not {line.split("=")[0] for line in lines} & {"TEST_U", "REFUSED", "LC_ALL"}
+        mount.umount()
+    finally:
+        sshd.stop()
+
+
 def test_sftp_server_is_a_command(who, sshd, mounter, area):
     """-R: read-only, so that it is seen that this command ran and not the subsystem."""
     (area / "f").write_text("hello\n")

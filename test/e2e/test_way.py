@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,6 +161,24 @@ def test_server_that_stalls_in_the_key_exchange(way):
 def test_version_1_is_refused(way):
     with running(Sayer(b"SSH-1.5-Old\r\n")) as old:
         way.fails(NETWORK, "version", port=old.port)
+
+
+@anybody
+def test_connection_is_tried_as_often_as_asked(way, sshd, area):
+    with socket.socket() as deaf:  # a port that refuses until somebody listens
+        deaf.bind(("127.0.0.1", 0))
+        port = deaf.getsockname()[1]
+        way.fails(NETWORK, "refused", ConnectionAttempts=1, port=port)
+        log = area / "log"
+        mount = threading.Thread(target=way.mount, args=("-o", f"log_file={log},log_level=1"),
+                                 kwargs={"ConnectionAttempts": 3, "port": port})
+        mount.start()
+        wait_until(lambda: log.exists() and "attempt 1 of 3" in log.read_text(), what="the first refusal")
+        deaf.close()
+        with running(Forwarder(sshd.port, port=port)) as there:
+            mount.join(60)
+            assert len(there.peers) == 1 and len(way.mounter.mounts) == 1
+            way.mounter.mounts[0].umount()
 
 
 # --- proxies
@@ -343,6 +362,27 @@ def test_proxy_before_jump_hosts(who, sshd, hop, area, mounter):
     with running(Proxy()) as proxy:
         mounter(who, "far:/etc", [*jump_args(who, sshd, hop, area), "-J", "hop1,hop2", *by(proxy, "socks5")])
         assert proxy.asked == [("socks5", "127.0.0.1", hop.port)]
+
+
+# --- a program as the way
+
+@pytest.mark.parametrize("passes", [False, True], ids=["pipe", "socket"])
+def test_proxy_command(who, way, sshd, passes):
+    """It is run again after a loss, and ends with the mount or as soon as it has handed over its socket."""
+    changes = {"ProxyCommand": "nc -F %h %p" if passes else "nc %h %p", "ProxyUseFdpass": "yes" if passes else "no"}
+    mount = way.mount(**changes, ServerAliveInterval=1)  # nc notices the end of its peer when it sends something
+    helpers = descendants(mount.pid)
+    assert [command_of(pid) for pid in helpers] == ([] if passes else ["nc"])
+    for pid in sshd.session_pids():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
+    assert who.call((mount.dir / "group").read_bytes) == Path("/etc/group").read_bytes()
+    mount.umount()
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in helpers)
+    for bad, words in (("echo no road today >&2; exit 7", "ended: no road today"), ("true", "ended without a word")):
+        result = run_sftpfs(who, [*way.args(**{**changes, "ProxyCommand": f"sh -c '{bad}'"}),
+                                  sshd.target(who, "/etc"), way.place])
+        assert result.code == PROXY and words in result.lines[-1], result
 
 
 # --- several connections

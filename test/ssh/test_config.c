@@ -53,7 +53,9 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("CertificateFile=/c", c.certificates.count == 1 && same(c.certificates.at[0], "/c"))    \
 	is("Ciphers=aes256-ctr", same(c.ciphers, "aes256-ctr"))                                    \
 	is("Compression=yes", c.compression)                                                       \
+	is("ConnectionAttempts=4", c.connection_attempts == 4)                                     \
 	is("ConnectTimeout=7", c.connect_timeout_s == 7)                                           \
+	is("FingerprintHash=md5", same(c.fingerprint_hash, "MD5"))                                 \
 	is("GlobalKnownHostsFile=/g /h", c.global_known_hosts.count == 2)                          \
 	is("GSSAPIAuthentication=no", !c.gssapi_auth)                                              \
 	is("GSSAPIDelegateCredentials=yes", c.gssapi_delegate)                                     \
@@ -71,6 +73,7 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("KbdInteractiveAuthentication=no", !c.kbdint_auth)                                      \
 	is("ChallengeResponseAuthentication=no", !c.kbdint_auth)                                   \
 	is("KexAlgorithms=curve25519-sha256", same(c.kex, "curve25519-sha256"))                    \
+	is("KnownHostsCommand=/k %H %%", same(c.known_hosts_command, "/k %H %%"))                  \
 	is("MACs=hmac-sha2-256", same(c.macs, "hmac-sha2-256"))                                    \
 	is("NoHostAuthenticationForLocalhost=yes", c.trust_localhost)                              \
 	is("NumberOfPasswordPrompts=1", c.password_prompts == 1)                                   \
@@ -79,12 +82,15 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("PreferredAuthentications=password", same(c.auth_order, "password"))                    \
 	is("ProxyCommand=nc %h %p", same(c.proxy_command, "nc h.example 22"))                      \
 	is("ProxyJump=j", same(c.proxy_jump, "j"))                                                 \
+	is("ProxyUseFdpass=yes", c.proxy_fdpass)                                                   \
 	is("PubkeyAcceptedAlgorithms=ssh-ed25519", same(c.pubkey_algorithms, "ssh-ed25519"))       \
 	is("PubkeyAuthentication=no", !c.pubkey_auth)                                              \
 	is("PubkeyAuthentication=host-bound", c.pubkey_auth)                                       \
 	is("RekeyLimit=1M 1h", c.rekey_len == 1 << 20 && c.rekey_s == 3600)                        \
 	is("RequiredRSASize=3072", c.rsa_min_bits == 3072)                                         \
 	is("RevokedHostKeys=/r", same(c.revoked_host_keys, "/r"))                                  \
+	is("SendEnv=TEST_*", c.env.count == 1 && same(c.env.at[0], "TEST_AGENT=/from/env"))        \
+	is("SetEnv=A=\"b c\" D=", c.env.count == 2 && same(c.env.at[0], "A=b c"))                  \
 	is("ServerAliveCountMax=9", c.alive_count_max == 9)                                        \
 	is("ServerAliveInterval=4", c.alive_interval_s == 4)                                       \
 	is("StrictHostKeyChecking=accept-new", c.host_key_policy == SSH_HOST_KEY_ACCEPT_NEW)       \
@@ -93,7 +99,8 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("TCPKeepAlive=no", !c.tcp_keepalive)                                                    \
 	is("User=%i", same(c.user, "%i"))                                                          \
 	is("UserKnownHostsFile=/a /b/%h", same(c.user_known_hosts.at[1], "/b/h.example"))          \
-	is("UserKnownHostsFile=none", c.user_known_hosts.count == 0)
+	is("UserKnownHostsFile=none", c.user_known_hosts.count == 0)                               \
+	is("VerifyHostKeyDNS=ask", c.dns_asked)
 
 static bool same(const char *a, const char *b)
 {
