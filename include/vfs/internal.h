@@ -51,6 +51,8 @@ struct vfs {
 	struct log_limit error_log;
 	struct list pinned; /* struct file.in_pinned, the oldest first */
 	struct timer pinned_timer; /* armed while there are any */
+	struct list written; /* struct whole.in_written, the oldest first */
+	struct timer written_timer; /* armed while there are any */
 	struct list walks; /* struct walk.entry, the latest used first */
 	size_t walk_count;
 	uint64_t walk_serial; /* of the last pass of a walk */

@@ -135,6 +135,9 @@ void walk_file_used(struct vfs *v, pid_t program, bool read);
 /* The program asks the server for one name after another in `n`. */
 void walk_lookup(struct vfs *v, pid_t program, struct node *n);
 
+/* A listing of `n` has just been of use and answers no more: the next lookup asks for a new one. */
+void walk_missed_listing(struct vfs *v, struct node *n);
+
 /* `l` is complete, or has failed. */
 void walk_filled(struct vfs *v, struct listing *l);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Whole small files that were fetched ahead, and opens that are answered from them. Thread: the loop.
+ * Whole small files that were fetched ahead or have just been made here, and opens that are answered
+ * from them. Thread: the loop.
  *
  * Close-to-open: such an open needs the server's word on the file's (mtime, size) at most open_window
  * old and younger than our last change. Bytes that are younger than that themselves will do; older
@@ -21,8 +22,11 @@ struct whole {
 	struct data *block;
 	size_t off, len; /* bytes [off, off + len) of the block are all of the file */
 	struct be_attr attr;
-	int64_t asked_ms;
+	int64_t asked_ms; /* 0: written, and the server has not said yet what it is now */
 	bool proven;
+	struct list in_written; /* v->written, or none */
+	int64_t sent_ms;	/* of one in v->written */
+	struct node *node;	/* of one in v->written: it is this node's `content` */
 };
 
 /* Takes over the reference to `block`. Return: NULL when out of memory. */
@@ -33,6 +37,22 @@ void whole_unref(struct whole *c);
 
 /* What was fetched of `n` and may answer an open that asks nobody, or NULL. */
 struct whole *whole_for_open(struct vfs *v, struct node *n);
+
+/*
+ * `block`, bytes [0, len), is all of the new file `n` and is being sent. rsync and others open what they
+ * have just written: until the window ends they are given these bytes, once the server has shown, behind
+ * the WRITE, that the file is as long as they are.
+ */
+void whole_written(struct vfs *v, struct node *n, struct data *block, size_t len);
+
+/* The server's word on `n` behind its WRITEs; `proven`: with an mtime of its own. */
+void whole_settled(struct node *n, const struct be_attr *a, int64_t asked_ms, bool proven);
+
+/* We have changed attributes of `n`, the server says to `a`; its bytes are what they were. */
+void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set);
+
+/* Are the bytes of `n` here because we wrote them? They outlive its last descriptor. */
+bool whole_is_written(const struct node *n);
 
 /* The server has just shown `a` at an open: the bytes that these vouch for, or NULL. */
 struct whole *whole_vouched(struct node *n, const struct be_attr *a);

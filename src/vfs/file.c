@@ -164,7 +164,8 @@ void file_release(struct file *f)
 	walk_file_used(v, f->unread_by, false);
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
-	if (list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file)
+	if (list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file &&
+	    !whole_is_written(n))
 		whole_drop(v, n);
 	file_settle_unused(v, n);
 	file_unref(f);

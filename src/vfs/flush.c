@@ -13,6 +13,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/whole.h"
 
 void file_op_answered(struct op *op)
 {
@@ -58,7 +59,8 @@ void file_op_synced(void *arg, const struct be_status *st)
 }
 
 /* A flush has ended with the server's own word on what the file is now. */
-static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms)
+static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64_t asked_ms,
+                   bool times_sent)
 {
 	bool whole = a->size == n->attr.size && !n->torn;
 
@@ -76,6 +78,8 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64
 	attr_update(v, n, a, n->change_count, asked_ms);
 	n->pages =
 	    (struct version){.size = a->size, .mtime = a->mtime, .known = true, .proven = whole};
+	if (whole)
+		whole_settled(n, a, asked_ms, !times_sent);
 	listing_show(v, n, a);
 }
 
@@ -97,7 +101,7 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 	n->settling_count--;
 	/* The count tells whether a write came in after the question: then ours is newer. */
 	if (st->code == BE_OK && a && n->change_count == s->change_count)
-		settle(s->v, n, a, s->asked_ms);
+		settle(s->v, n, a, s->asked_ms, s->op != NULL);
 	else
 		file_settle_unused(s->v, n);
 	if (s->times_set && st->code != BE_OK && !s->op->err) {

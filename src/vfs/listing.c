@@ -24,6 +24,9 @@ struct link_ask {
 /* Tombstones and additions that a cached listing may collect before it is not worth keeping. */
 #define CHURN_COUNT_MAX 1000
 
+/* A listing that is missed so soon after its end is in use. */
+#define IN_USE_MS 1000
+
 struct entry_key {
 	const char *name;
 	size_t len;
@@ -161,6 +164,8 @@ static struct listing *fresh(struct vfs *v, struct node *n)
 	struct listing *l = n->listing;
 
 	if (l && l->expires_ms <= v->clock->now_ms) {
+		if (v->clock->now_ms - l->expires_ms < IN_USE_MS)
+			walk_missed_listing(v, n);
 		listing_drop(v, n);
 		return NULL;
 	}
@@ -182,7 +187,11 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t p
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
-	if (!l || (l->presumed && program != l->maker))
+	if (l && l->presumed && program != l->maker) {
+		walk_missed_listing(v, parent); /* rsync: one process makes it, another one fills it */
+		return -1;
+	}
+	if (!l)
 		return -1;
 	*asked_ms = l->asked_ms;
 	e = entry_find(l, name);

@@ -166,7 +166,7 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 	struct op *op = arg;
 	struct node *n = op->node;
 
-	if (op->path && whole_is_pinned(n) &&
+	if (op->path && whole_is_pinned(n) && n->change_count == op->change_count &&
 	    (st->code == BE_NO_SUCH_FILE || (a && !attr_same_file(a, &n->attr)))) {
 		/* The name is another file's now; this one is what its readers hold of it. */
 		node_detach(op->v, n);

@@ -82,8 +82,9 @@ static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 {
 	out->fh = f->fh;
 	out->keep_cache = pages_are_good(v, n, a, f->flags);
-	if (f->content && !out->keep_cache)
-		n->pages.proven = f->content->proven; /* what the pages will be filled from */
+	/* What the pages will be filled from, also where some that are kept stand for more. */
+	if (f->content && (!out->keep_cache || !f->content->proven))
+		n->pages.proven = f->content->proven;
 	out->direct_io = v->cfg.direct_io;
 }
 
@@ -292,7 +293,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 			compare(op, be, a);
 			return;
 		}
-		if (!attr_same_file(&n->attr, a) && whole_is_pinned(n)) {
+		if (!n->dirty && !attr_same_file(&n->attr, a) && whole_is_pinned(n)) {
 			stale(op, be);
 			return;
 		}
@@ -335,7 +336,7 @@ void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
 		return;
 	op->flags = flags;
 	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && attr_is_reg(&op->node->attr) &&
-	    walk_opened(op, req->program))
+	    !whole_is_written(op->node) && walk_opened(op, req->program))
 		return; /* goes on in open_continue() */
 	open_continue(op);
 }
@@ -355,10 +356,10 @@ static bool open_fetched(struct op *op)
 	if (!f)
 		return false;
 	describe_open(v, n, f, &c->attr, &o);
-	/* Pages that the kernel keeps are read without asking us. */
-	if (op->req && o.keep_cache)
+	/* Pages that the kernel keeps are read without asking us. What we wrote ourselves was no guess. */
+	if (op->req && o.keep_cache && !whole_is_written(n))
 		walk_file_used(v, op->req->program, true);
-	else if (op->req)
+	else if (op->req && !whole_is_written(n))
 		f->unread_by = op->req->program;
 	answer_opened(op, f, &o);
 	return true;

@@ -131,6 +131,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 		/* The content is what it was: a new mtime of our own does not make it another. */
 		n->pages.mtime = a->mtime;
 		n->pages.known = pages_stay;
+		whole_attr_changed(n, a, op->want.valid & BE_ATTR_TIMES);
 	}
 	listing_show(v, n, a);
 	op_answer_attr(op, n);

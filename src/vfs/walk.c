@@ -177,6 +177,12 @@ void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *
 		listed(w, n, l);
 }
 
+void walk_missed_listing(struct vfs *v, struct node *n)
+{
+	n->lookup_ms = v->clock->now_ms;
+	n->lookups = LOOKUP_COUNT - 1;
+}
+
 void walk_lookup(struct vfs *v, pid_t program, struct node *n)
 {
 	struct walk *w;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Files that were fetched whole. Contract: include/vfs/whole.h. */
+/* Files whose bytes are all here. Contract: include/vfs/whole.h. */
 #include "vfs/whole.h"
 
 #include <errno.h>
@@ -10,6 +10,9 @@
 
 /* A descriptor that is open for longer may live to see the file grow: it gets a handle. */
 #define HANDLE_AFTER_MS 1000
+
+/* Written files that are kept for the next open: as many as programs write side by side. */
+#define WRITTEN_COUNT_MAX 16
 
 struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
 			       const struct be_attr *a, int64_t asked_ms)
@@ -31,6 +34,7 @@ struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t
 	    .proven = attr_server_now(v) - (v->clock->now_ms - asked_ms + 999) / 1000 >
 		      (int64_t)a->mtime + 1,
 	};
+	list_init(&c->in_written);
 	return c;
 }
 
@@ -66,6 +70,93 @@ struct whole *whole_for_open(struct vfs *v, struct node *n)
 	return NULL;
 }
 
+bool whole_is_written(const struct node *n)
+{
+	return n->content && !list_empty(&n->content->in_written);
+}
+
+/* Kept no longer for the next open; who reads it has a reference. */
+static void written_leave(struct vfs *v, struct whole *c)
+{
+	struct node *n = c->node;
+
+	list_del(&c->in_written);
+	if (list_empty(&n->files) && !whole_is_pinned(n))
+		whole_drop(v, n);
+}
+
+static void written_is_old(void *arg)
+{
+	struct vfs *v = arg;
+
+	while (!list_empty(&v->written)) {
+		struct whole *c = list_entry(v->written.next, struct whole, in_written);
+
+		if (c->sent_ms + v->cfg.open_window_ms > v->clock->now_ms) {
+			timer_set(v->clock, &v->written_timer, c->sent_ms + v->cfg.open_window_ms);
+			return;
+		}
+		written_leave(v, c);
+	}
+}
+
+void whole_written(struct vfs *v, struct node *n, struct data *block, size_t len)
+{
+	const struct be_attr unknown = {0};
+	unsigned count = 1;
+	struct whole *c;
+
+	/* Where a WRITE is acknowledged before it is delivered nothing is known of the server's file. */
+	if (len > WHOLE_LEN_MAX || v->async || v->ops->flush || !v->cfg.dir_cache ||
+	    v->cfg.open_window_ms == 0)
+		return;
+	c = whole_create(v, data_ref(block), 0, len, &unknown, 0);
+	if (!c)
+		return;
+	whole_drop(v, n);
+	list_for_each(e, &v->written)
+		count++;
+	if (count > WRITTEN_COUNT_MAX)
+		written_leave(v, list_entry(v->written.next, struct whole, in_written));
+	c->proven = false;
+	c->sent_ms = v->clock->now_ms;
+	c->node = n;
+	n->content = c;
+	list_push_back(&v->written, &c->in_written);
+	if (!timer_armed(&v->written_timer))
+		timer_set(v->clock, &v->written_timer, c->sent_ms + v->cfg.open_window_ms);
+}
+
+/* An open that is answered from here must still be refused where the server would: we are its owner. */
+static bool may_be_opened(const struct be_attr *a)
+{
+	return a->mode & S_IRUSR;
+}
+
+void whole_settled(struct node *n, const struct be_attr *a, int64_t asked_ms, bool proven)
+{
+	struct whole *c = n->content;
+
+	if (!c || c->asked_ms || a->size != c->len || !may_be_opened(a))
+		return;
+	c->attr = *a;
+	c->asked_ms = asked_ms;
+	c->proven = proven;
+}
+
+void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set)
+{
+	struct whole *c = n->content;
+
+	if (!c || !c->asked_ms || a->size != c->attr.size || !may_be_opened(a))
+		return;
+	if (!times_set && a->mtime != c->attr.mtime)
+		return;
+	/* An mtime of our own making vouches for nothing: the bytes serve the rest of their own window. */
+	c->proven = c->proven && !times_set;
+	c->attr = *a;
+}
+
 struct whole *whole_vouched(struct node *n, const struct be_attr *a)
 {
 	struct whole *c = n->content;
@@ -87,6 +178,8 @@ void whole_drop(struct vfs *v, struct node *n)
 
 	(void)v;
 	n->content = NULL;
+	if (c)
+		list_del(&c->in_written);
 	whole_unref(c);
 	list_for_each(e, &n->files)
 		unpin(list_entry(e, struct file, in_node));
@@ -238,9 +331,12 @@ void whole_init(struct vfs *v)
 {
 	list_init(&v->pinned);
 	timer_init(&v->pinned_timer, handles_due, v);
+	list_init(&v->written);
+	timer_init(&v->written_timer, written_is_old, v);
 }
 
 void whole_finish(struct vfs *v)
 {
 	timer_cancel(&v->pinned_timer);
+	timer_cancel(&v->written_timer);
 }

@@ -242,6 +242,9 @@ void file_send(struct file *f)
 		                    write_answered, s);
 		if (err)
 			acknowledged(s, -EIO);
+		else if (f->created && !(f->flags & O_APPEND) && f->gather_off == 0 &&
+			 f->gather_len == f->node->attr.size)
+			whole_written(v, f->node, block, f->gather_len);
 	} else {
 		set_write_error(f->node, f, err);
 	}

@@ -156,6 +156,50 @@ def test_trees_in_and_out(counted, area):
         assert os.stat(counted.srv / f"t/from/f{i}").st_mtime == 1e9
 
 
+def test_rsync_into_the_mount(counted, area):
+    """create, write, and one each for times, mode and rename of the temporary file; nothing is read back."""
+    fill(counted.who, area / "from", 50, 1000)
+    found = counted.trips(lambda: run("rsync", "-a", f"{area / 'from'}/", counted.dir / "to"))
+    assert found.trips <= 50 * 5 + 8
+    assert found.requests["OPEN"] == 50 and "READ" not in found.requests
+    run("diff", "-r", area / "from", counted.srv / "to")
+    for i in range(50):
+        assert os.stat(counted.srv / f"to/f{i}").st_mtime == 1e9
+
+
+def test_reopened_after_its_write(counted):
+    """Read just after it was written: known here, but neither its permissions nor another's word are passed over."""
+    path, other = counted.dir / "f", counted.srv / "f"
+
+    def write():
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"ours" * 100)
+        os.utime(path, (1e9, 1e9))
+
+    def read_back():
+        assert path.read_bytes() == b"ours" * 100
+
+    counted.who.call(write)
+    assert counted.trips(read_back).trips == 0
+
+    def times_hide_nothing():
+        write()
+        other.write_bytes(b"else" * 100)
+        os.utime(path, (2e9, 2e9))  # now no time tells that the bytes are others
+        wait_until(lambda: path.read_bytes() == b"else" * 100, 10, "the other program's bytes")
+
+    counted.who.call(times_hide_nothing)
+
+    def unreadable():
+        write()
+        os.chmod(path, 0o200)
+        if os.getuid():
+            with pytest.raises(PermissionError):
+                path.read_bytes()
+
+    counted.who.call(unreadable)
+
+
 def test_modes_and_times_of_copies_stay(counted, area):
     """Setuid survives tar xp and cp -a, and so do times: owner, mode, data, times arrive in an order that keeps them."""
     source = area / "from"
