@@ -29,8 +29,13 @@ int attr_gid_to_server(const struct vfs *v, uint32_t gid, uint32_t *remote);
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a);
 int64_t attr_expiry(const struct vfs *v, const struct be_attr *a, int64_t asked_ms);
 
-/* The same for the absence of a name, and for what the kernel is told. */
-int64_t attr_negative_lifetime(const struct vfs *v);
+/*
+ * How long the absence of a name in `dir` is believed of which the server has told now, or which is our
+ * own doing: as long as a listing would be.
+ */
+int64_t attr_negative_lifetime(const struct vfs *v, const struct node *dir);
+
+/* What the kernel is told. */
 int64_t attr_kernel_attr_timeout(const struct vfs *v, const struct node *n);
 int64_t attr_kernel_entry_timeout(const struct vfs *v, int64_t expires_ms);
 

@@ -11,7 +11,6 @@
 #define FILE_LIFE_MAX_MS     60000
 #define DIR_LIFE_MIN_MS	     3000
 #define DIR_LIFE_MAX_MS	     20000
-#define NEGATIVE_LIFE_MS     3000
 #define LIFE_AGE_PART	     10
 
 /* What a server that leaves a field out is taken to mean. */
@@ -130,11 +129,17 @@ int64_t attr_expiry(const struct vfs *v, const struct be_attr *a, int64_t asked_
 	return asked_ms + attr_lifetime(v, a);
 }
 
-int64_t attr_negative_lifetime(const struct vfs *v)
+int64_t attr_negative_lifetime(const struct vfs *v, const struct node *dir)
 {
+	struct be_attr a = {.mode = S_IFDIR, .mtime = dir->attr.mtime};
+
 	if (!v->cfg.dir_cache)
 		return 0;
-	return v->cfg.negative_timeout_ms >= 0 ? v->cfg.negative_timeout_ms : NEGATIVE_LIFE_MS;
+	if (v->cfg.negative_timeout_ms >= 0)
+		return v->cfg.negative_timeout_ms;
+	if (!dir->attr_expires_ms) /* we have changed it since: it is young */
+		a.mtime = (uint32_t)attr_server_now(v);
+	return attr_lifetime(v, &a);
 }
 
 static int64_t time_left(const struct vfs *v, int64_t expires_ms)

@@ -196,9 +196,10 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t p
 	*asked_ms = l->asked_ms;
 	e = entry_find(l, name);
 	if (!e || e->removed) {
-		int64_t until = l->asked_ms + attr_negative_lifetime(v);
+		int64_t until = l->expires_ms, fixed = v->cfg.negative_timeout_ms;
 
-		until = until < l->expires_ms ? until : l->expires_ms;
+		if (fixed >= 0 && l->asked_ms + fixed < until)
+			until = l->asked_ms + fixed;
 		if (until <= v->clock->now_ms || strlen(name) > NAME_MAX)
 			return -1;
 		/* What one program presumes is not for the kernel to tell others. */

@@ -41,7 +41,7 @@ static void answer_absent(struct op *op, int64_t expires_ms)
 static void absent(struct op *op)
 {
 	struct vfs *v = op->v;
-	int64_t expires_ms = v->clock->now_ms + attr_negative_lifetime(v);
+	int64_t expires_ms = v->clock->now_ms + attr_negative_lifetime(v, op->node);
 	struct name *d = name_find(v, op->node, op_name(op));
 
 	if (op->node->change_count != op->change_count) {

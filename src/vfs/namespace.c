@@ -188,6 +188,15 @@ void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_
 	op_failed_start(op, v->ops->link(v->be, op->path, op->path2, linked, op));
 }
 
+/* We have taken the name away. */
+static void name_is_absent(struct vfs *v, struct node *dir, const char *name)
+{
+	int64_t life_ms = attr_negative_lifetime(v, dir);
+
+	if (life_ms > 0)
+		name_set(v, dir, name, NULL, v->clock->now_ms + life_ms);
+}
+
 static void removed(void *arg, const struct be_status *st)
 {
 	struct op *op = arg;
@@ -205,9 +214,7 @@ static void removed(void *arg, const struct be_status *st)
 		op_fail_status(op, st);
 		return;
 	}
-	if (attr_negative_lifetime(v) > 0)
-		name_set(v, op->node, op_name(op), NULL,
-			 v->clock->now_ms + attr_negative_lifetime(v));
+	name_is_absent(v, op->node, op_name(op));
 	op_fail(op, 0);
 }
 
@@ -253,9 +260,7 @@ static void move_names(struct op *op)
 	} else if (d) {
 		name_drop(v, d);
 	}
-	if (attr_negative_lifetime(v) > 0)
-		name_set(v, op->node, from, NULL,
-			 v->clock->now_ms + attr_negative_lifetime(v));
+	name_is_absent(v, op->node, from);
 	node_unref(v, op->node2);
 }
 

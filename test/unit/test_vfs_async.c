@@ -392,7 +392,7 @@ START_TEST(space_that_is_not_known_or_not_enough_is_not_promised)
 	struct kreq *k = kreq_create(), *again = kreq_create();
 
 	setup();
-	fake_pass(5001);
+	fake_pass(20001); /* what is known of the root is old */
 	lookup("a");
 	fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
 	mkdir_root("a", k);
@@ -624,9 +624,10 @@ START_TEST(names_that_are_missed_are_listed)
 	struct kreq *k = kreq_create(), *l, *m;
 
 	setup();
+	fake_pass(20001); /* what is known of the root is old */
 	mkdir_root("d", k);
+	fake_statvfs(fake_find("statvfs", NULL), BE_OK, &roomy);
 	fake_attr(fake_call("mkdir"), BE_OK, &dir);
-	fake_pass(4000); /* what is known of the root is old */
 	for (int i = 0; i < 2; i++) {
 		lookup(i ? "a" : "b");
 		fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);

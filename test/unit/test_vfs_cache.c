@@ -64,22 +64,83 @@ START_TEST(young_file_is_believed_for_three_seconds)
 }
 END_TEST
 
+/* A name that is not there, looked up; `asks`: the server says so. Return: how long the kernel believes it. */
+static int64_t look_for(uint64_t dir, const char *name, bool asks)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_lookup(vfs, &k->req, dir, name);
+	if (asks)
+		fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
+	fake_none();
+	ck_assert(k->done);
+	ck_assert_uint_eq(k->entry.nodeid, 0);
+	return k->entry.entry_timeout_ms;
+}
+
 START_TEST(absent_name_is_remembered)
 {
-	// a missing name is asked once in 3 s, and the kernel is told so
-	struct kreq *a = kreq_create(), *b = kreq_create(), *c = kreq_create();
+	// a missing name is asked once in as long as its directory is believed, and the kernel is told so
+	struct kreq *r = kreq_create();
+	uint64_t old, young;
 
 	fake_setup(NULL);
-	vfs_lookup(vfs, &a->req, VFS_ROOT, "x");
-	fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
-	ck_assert_uint_eq(a->entry.nodeid, 0);
-	ck_assert_int_eq(a->entry.entry_timeout_ms, 3000);
-	vfs_lookup(vfs, &b->req, VFS_ROOT, "x");
-	ck_assert_int_eq(b->entry.entry_timeout_ms, 3000);
-	fake_none();
+	old = fake_lookup("old", fake_dir(1000));
+	young = fake_lookup("young", fake_dir(1000000));
+	ck_assert_int_eq(look_for(old, "x", true), 20000);
+	ck_assert_int_eq(look_for(young, "x", true), 3000);
+	ck_assert_int_eq(look_for(young, "x", false), 3000);
 	fake_pass(3000);
-	vfs_lookup(vfs, &c->req, VFS_ROOT, "x");
-	fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
+	ck_assert_int_eq(look_for(young, "x", true), 3000);
+	fake_pass(16999);
+	ck_assert_int_eq(look_for(old, "x", false), 1);
+	fake_pass(1);
+	ck_assert_int_eq(look_for(old, "x", true), 20000);
+	vfs_rmdir(vfs, &r->req, VFS_ROOT, "young");
+	fake_status(fake_call("rmdir"), BE_OK, "");
+	ck_assert_int_eq(look_for(VFS_ROOT, "young", false), 3000); /* what we changed is young */
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(absent_name_in_a_listing_is_believed_as_long_as_it)
+{
+	// our own changes keep the listing and what it lacks; a name that we removed is one of these
+	const struct be_entry e[] = {entry("a", fake_reg(1, 1000))};
+	struct kreq *m = kreq_create(), *u = kreq_create();
+	struct be_attr d = fake_dir(1000000);
+
+	fake_setup(NULL);
+	list_root(e, 1, false);
+	vfs_mkdir(vfs, &m->req, VFS_ROOT, "d", 0755);
+	fake_attr(fake_call("mkdir"), BE_OK, &d);
+	vfs_unlink(vfs, &u->req, VFS_ROOT, "a");
+	fake_status(fake_call("remove"), BE_OK, "");
+	ck_assert_int_eq(look_for(VFS_ROOT, "x", false), 20000);
+	fake_pass(19999);
+	ck_assert_int_eq(look_for(VFS_ROOT, "x", false), 1);
+	ck_assert_int_eq(look_for(VFS_ROOT, "a", false), 1);
+	fake_pass(1);
+	look_for(VFS_ROOT, "x", true);
+	fake_teardown();
+}
+END_TEST
+
+static void negative_second(struct vfs_config *cfg)
+{
+	cfg->negative_timeout_ms = 1000;
+}
+
+START_TEST(negative_timeout_wins)
+{
+	// negative_timeout=1: what is not there is asked again after a second, whatever a listing says
+	const struct be_entry e[] = {entry("a", fake_reg(1, 1000))};
+
+	fake_setup(negative_second);
+	list_root(e, 1, false);
+	ck_assert_int_eq(look_for(VFS_ROOT, "x", false), 1000);
+	fake_pass(1000);
+	ck_assert_int_eq(look_for(VFS_ROOT, "x", true), 1000);
 	fake_teardown();
 }
 END_TEST
@@ -422,7 +483,8 @@ START_TEST(a_signal_is_answered_when_the_server_is_silent)
 END_TEST
 
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
-	   absent_name_is_remembered, dir_cache_no_asks_every_time, listing_answers_lookups,
+	   absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
+	   negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
 	   own_changes_update_the_listing, overtaken_listing_is_not_installed,
 	   rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
 	   replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
