@@ -75,7 +75,7 @@ struct node {
 	struct list drain_waiters; /* struct op.wait: until unacked_count is 0 */
 	unsigned attr_unacked_count; /* changes of attributes among them */
 	unsigned settling_count; /* flushes that have asked what the file is now */
-	bool torn;	      /* a WRITE failed: the kernel's pages hold what the server has not */
+	bool torn;	      /* a WRITE failed, or a copy: the kernel's pages hold what the server has not */
 	bool dirty;	      /* written since the last FSTAT that ended a flush */
 	bool mtime_shown;     /* a getattr has shown attr.mtime, which we made up */
 	bool times_set;	      /* attr's times were set by a program: the flush sends them */

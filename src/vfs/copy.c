@@ -12,6 +12,23 @@
 /* One copy-data blocks its server process: a slice this long stays interruptible. */
 #define COPY_LEN_MAX (64ULL * 1024 * 1024)
 
+/* Where the server fails for no reason that can be named, the kernel is to read and write instead. */
+static void failed_with(void *arg, int err)
+{
+	op_fail(arg, err == -EIO ? -EOPNOTSUPP : err);
+}
+
+static void failed(struct op *op, const struct be_status *st)
+{
+	const struct errno_query q = {.kind = OP_COPY, .len = op->len};
+
+	/* The source has become shorter: what is left of it can be read. */
+	if (st->code == BE_FAILURE || st->code == BE_EOF)
+		errno_resolve(op->v, &q, st, failed_with, op);
+	else
+		op_fail_status(op, st);
+}
+
 static void copied(void *arg, const struct be_status *st)
 {
 	struct op *op = arg;
@@ -26,7 +43,7 @@ static void copied(void *arg, const struct be_status *st)
 	whole_overwritten(v, n);
 	if (st->code != BE_OK) {
 		attr_expire(n);
-		op_fail_status(op, st);
+		failed(op, st);
 		return;
 	}
 	if (end > n->attr.size)
@@ -34,6 +51,7 @@ static void copied(void *arg, const struct be_status *st)
 	n->shown_size = n->attr.size;
 	n->attr.mtime = (uint32_t)attr_server_now(v);
 	n->dirty = true; /* until the next flush has asked what it is now */
+	file_settle_unused(v, n);
 	req = op_take_req(op);
 	op_free(op);
 	if (req)
@@ -77,6 +95,8 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 		return;
 	}
 	out->wrote = true;
+	/* The kernel drops its pages when it hears of success: not of a copy whose caller was killed. */
+	out->node->torn = true;
 	op_failed_start(op, v->ops->copy(v->be, in->be, off_in, out->be, off_out, op->len, copied,
 					 op));
 }

@@ -60,12 +60,13 @@ static bool pages_are_good(struct vfs *v, struct node *n, const struct be_attr *
 {
 	bool good;
 
-	if (n->dirty || v->cfg.kernel_cache)
+	if (!n->torn && (n->dirty || v->cfg.kernel_cache))
 		return true; /* all of it went through this kernel */
-	good = a && n->pages.known && n->pages.proven && n->pages.mtime == a->mtime &&
+	good = a && !n->torn && n->pages.known && n->pages.proven && n->pages.mtime == a->mtime &&
 	       n->pages.size == a->size && !(flags & O_TRUNC);
 	if (good)
 		return true;
+	n->torn = n->torn && n->dirty; /* the flush judges what it has torn itself */
 	chunks_drop(n, 0, UINT64_MAX);
 	n->pages.known = a != NULL;
 	n->pages.read = false;
