@@ -50,7 +50,7 @@ struct file {
 	struct list handle_waiters; /* struct op.wait: reads */
 	int64_t opened_ms;	 /* of one without a handle */
 	bool opening;		 /* a handle is on its way */
-	pid_t unread_by;	 /* the program that opened it, until it has read of `content` */
+	pid_t unread_by;	 /* the program that opened it to read, until it has; or 0 */
 	int flags; /* of open(2) */
 	bool wrote;
 	bool created;	    /* this open made the file: see vfs/setattr.c */

@@ -16,6 +16,7 @@
 
 struct listing;
 struct entry;
+struct file;
 
 /* Listings ahead of the program, those on their way too. */
 #define WALK_DIR_COUNT_MAX 1024
@@ -74,6 +75,7 @@ struct walk {
 	size_t file_limit;
 	struct walk_score file_score;
 	uint64_t serial; /* of this pass over the files: what it has opened is not fetched again */
+	unsigned unread_count; /* opens that were not read less those that were, lately */
 
 	/* Where in the tree: directories from the top down, each with what comes next in it */
 	struct walk_frame frames[WALK_DEPTH_MAX];
@@ -127,10 +129,13 @@ void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *
 bool walk_opened(struct op *op, pid_t program);
 
 /*
- * The program has read of a file that was fetched, or has closed it unread: borg opens what it only
- * compares with what it knows.
+ * The program that opened `f` has read of it, or has closed it unread: borg opens what it only
+ * compares with what it knows. The first word on a descriptor counts.
  */
-void walk_file_used(struct vfs *v, pid_t program, bool read);
+void walk_file_used(struct vfs *v, struct file *f, bool read);
+
+/* Does the program read what it opens? Until it has shown otherwise, yes. */
+bool walk_reads(const struct vfs *v, pid_t program);
 
 /* The program asks the server for one name after another in `n`. */
 void walk_lookup(struct vfs *v, pid_t program, struct node *n);

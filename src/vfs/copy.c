@@ -97,6 +97,7 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 	out->wrote = true;
 	/* The kernel drops its pages when it hears of success: not of a copy whose caller was killed. */
 	out->node->torn = true;
+	in->unread_by = 0; /* neither read nor of no interest */
 	op_failed_start(op, v->ops->copy(v->be, in->be, off_in, out->be, off_out, op->len, copied,
 					 op));
 }

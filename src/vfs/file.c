@@ -159,9 +159,9 @@ void file_release(struct file *f)
 	if (f->be)
 		v->ops->close(v->be, f->be);
 	f->be = NULL;
+	walk_file_used(v, f, false);
 	whole_unref(f->content);
 	f->content = NULL;
-	walk_file_used(v, f->unread_by, false);
 	if (list_empty(&n->files))
 		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
 	if (list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file &&

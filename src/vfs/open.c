@@ -162,6 +162,9 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		f->content = whole_ref(n->content);
 	describe_open(v, n, f, a, &o);
 	o.direct_io = o.direct_io || again;
+	/* Of an empty file nobody asks us for bytes. */
+	if (op->req && (op->flags & O_ACCMODE) == O_RDONLY && !o.keep_cache && n->attr.size)
+		f->unread_by = op->req->program;
 	answer_opened(op, f, &o);
 }
 
@@ -305,12 +308,17 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 
 /*
  * What the program will hardly not read of a file that it opens for reading: all of a small one, the
- * beginning of others. Not where the kernel's pages will do.
+ * beginning of others. Not where the kernel's pages will do, nor for one that opens without reading.
  */
-static size_t ahead_len(const struct vfs *v, const struct node *n, int flags)
+static size_t ahead_len(const struct op *op)
 {
+	const struct vfs *v = op->v;
+	const struct node *n = op->node;
 	const struct be_attr *a = &n->attr;
+	int flags = op->flags;
 
+	if (op->req && !walk_reads(v, op->req->program))
+		return 0;
 	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || !(a->valid & BE_ATTR_SIZE))
 		return 0;
 	if (n->pages.read && (v->cfg.kernel_cache ||
@@ -326,7 +334,7 @@ void open_send(struct op *op)
 	uint32_t flags = backend_flags(op->flags & ~(O_CREAT | O_EXCL));
 
 	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid,
-					 ahead_len(v, op->node, op->flags), file_where, NULL, opened, op));
+					 ahead_len(op), file_where, NULL, opened, op));
 }
 
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
@@ -357,11 +365,15 @@ static bool open_fetched(struct op *op)
 	if (!f)
 		return false;
 	describe_open(v, n, f, &c->attr, &o);
-	/* Pages that the kernel keeps are read without asking us. What we wrote ourselves was no guess. */
-	if (op->req && o.keep_cache && !whole_is_written(n))
-		walk_file_used(v, op->req->program, true);
-	else if (op->req && !whole_is_written(n))
+	/*
+	 * Pages that the kernel keeps are read without asking us. Without any this is an open more of a
+	 * file nobody has read: the kernel opens once again for each FS_IOC_GETFLAGS. What we wrote
+	 * ourselves was no guess.
+	 */
+	if (op->req && !whole_is_written(n) && (!o.keep_cache || n->pages.read))
 		f->unread_by = op->req->program;
+	if (o.keep_cache)
+		walk_file_used(v, f, true);
 	answer_opened(op, f, &o);
 	return true;
 }

@@ -11,6 +11,7 @@
 
 #include "vfs/attr.h"
 #include "vfs/whole.h"
+#include "vfs/walk.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -453,6 +454,7 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 	}
 	op->off = off;
 	op->len = len;
+	walk_file_used(v, op->file, true);
 	if (whole_read(op))
 		return;
 	if (!op->file->be) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
+#include "vfs/file.h"
 #include "vfs/listing.h"
 
 /* Programs that read trees at the same time. */
@@ -20,6 +21,14 @@
 /* Lookups that the server had to answer in one directory within this time: its listing is cheaper. */
 #define LOOKUP_COUNT   4
 #define LOOKUP_MS      1000
+
+/*
+ * So many more opens closed unread than read, and nothing is fetched for the program. The first one
+ * of a program that has read nothing yet is enough; as many that are read make good for all before.
+ */
+#define UNREAD_COUNT	   4
+#define UNREAD_COUNT_FIRST 3
+#define UNREAD_COUNT_MAX   8
 
 void walk_hit(struct walk_score *s)
 {
@@ -79,6 +88,7 @@ static struct walk *walk_create(struct vfs *v, pid_t program)
 	w->v = v;
 	w->program = program;
 	w->serial = ++v->walk_serial;
+	w->unread_count = UNREAD_COUNT_FIRST;
 	list_init(&w->entry);
 	list_init(&w->flight);
 	list_init(&w->ready);
@@ -90,18 +100,24 @@ static struct walk *walk_create(struct vfs *v, pid_t program)
 	return w;
 }
 
+static struct walk *find(const struct vfs *v, pid_t program)
+{
+	list_for_each(e, &v->walks) {
+		struct walk *w = list_entry(e, struct walk, entry);
+
+		if (w->program == program)
+			return w;
+	}
+	return NULL;
+}
+
 struct walk *walk_get(struct vfs *v, pid_t program)
 {
-	struct walk *w = NULL;
+	struct walk *w;
 
 	if (!program || !v->cfg.dir_cache)
 		return NULL;
-	list_for_each(e, &v->walks) {
-		if (list_entry(e, struct walk, entry)->program == program) {
-			w = list_entry(e, struct walk, entry);
-			break;
-		}
-	}
+	w = find(v, program);
 	if (!w)
 		w = walk_create(v, program);
 	if (!w)
@@ -206,14 +222,30 @@ void walk_lookup(struct vfs *v, pid_t program, struct node *n)
 	w->looked_up = l;
 }
 
-void walk_file_used(struct vfs *v, pid_t program, bool read)
+void walk_file_used(struct vfs *v, struct file *f, bool read)
 {
-	struct walk *w = program ? walk_get(v, program) : NULL;
+	struct walk *w = f->unread_by ? walk_get(v, f->unread_by) : NULL;
 
-	if (w && read)
+	f->unread_by = 0;
+	if (!w)
+		return;
+	if (read)
+		w->unread_count -= w->unread_count > 0;
+	else
+		w->unread_count += w->unread_count < UNREAD_COUNT_MAX;
+	if (!f->content)
+		return; /* nobody had guessed that it would be opened */
+	if (read)
 		walk_file_hit(w);
-	else if (w)
+	else
 		walk_miss(&w->file_score);
+}
+
+bool walk_reads(const struct vfs *v, pid_t program)
+{
+	const struct walk *w = find(v, program);
+
+	return !w || w->unread_count < UNREAD_COUNT;
 }
 
 void walk_filled(struct vfs *v, struct listing *l)

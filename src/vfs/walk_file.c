@@ -170,7 +170,8 @@ void walk_file_pump(struct walk *w)
 	struct node *parent;
 	int64_t asked_ms;
 
-	while (w->reading && walk_pays(&w->file_score, SCORE_MIN) && has_room(w) &&
+	while (w->reading && walk_reads(v, w->program) &&
+	       walk_pays(&w->file_score, SCORE_MIN) && has_room(w) &&
 	       (e = walk_order_next(w, &parent, &asked_ms)) != NULL) {
 		struct name *d = name_find(v, parent, e->name);
 		struct node *n = d ? d->node : NULL;

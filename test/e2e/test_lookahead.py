@@ -371,3 +371,28 @@ def test_second_rsync_and_make_on_a_new_mount_do_nothing(who, sources, area):
     done = subprocess.run(["make", "-C", str(second.dir)], check=True, capture_output=True)
     assert b"Nothing to be done" in done.stdout
     assert requests(sources, "OPEN") <= 3
+
+
+@pytest.mark.parametrize("tool", ["borg", "restic"])
+def test_second_backup_of_a_new_mount_reads_nothing(who, sources, area, tool):
+    """restic compares names, numbers and times; borg (by ctime, size and inode) opens each file before that, and that it
+    does not read them is noticed after the first one"""
+    where = {"HOME": str(area), "BORG_REPO": str(area / "repo"), "RESTIC_REPOSITORY": str(area / "repo"),
+             "RESTIC_PASSWORD": "x", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes", "PATH": os.environ["PATH"]}
+    init, create = (["borg", "init", "-e", "none"], ["borg", "create", "::{}", "."]) if tool == "borg" else \
+        (["restic", "init"], ["restic", "backup", "--host", "h", "."])
+    subprocess.run(init, env=where, check=True, capture_output=True, timeout=60)
+    place, seen = None, []
+    for turn in ("one", "two"):
+        mount = sources.mount(mountpoint=place)
+        place = mount.dir
+        subprocess.run([word.format(turn) for word in create], env=where, cwd=place, check=True, capture_output=True,
+                       timeout=120)
+        seen.append(sources.relay.stats())
+        mount.umount()
+    first, second = seen
+    files = list(sources.base.rglob("file*"))
+    assert first["down_bytes"] > sum(f.stat().st_size for f in files)
+    assert first["round_trips"] < len(files) / 2
+    assert second["requests"].get("READ", 0) <= (8 if tool == "borg" else 0)  # the first one, and the newest
+    assert second["down_bytes"] < 100_000

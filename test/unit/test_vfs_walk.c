@@ -81,28 +81,42 @@ START_TEST(a_listing_during_which_we_changed_something_is_not_kept)
 }
 END_TEST
 
-START_TEST(the_second_file_of_a_listing_brings_the_third)
+static struct kreq *open_for_reading(uint64_t nodeid)
 {
-	// opened files of a listing: the next one is fetched, and its open asks nobody
+	struct kreq *k = kreq_create();
+
+	k->req.program = PROGRAM;
+	vfs_open(vfs, &k->req, nodeid, O_RDONLY);
+	return k;
+}
+
+/* The root with files f1, f2, f3 of 5 bytes, listed by the program. */
+static void list_three(uint64_t ids[3])
+{
 	const struct be_entry root[] = {entry("f1", fake_reg(5, 1000)), entry("f2", fake_reg(5, 1000)),
 					entry("f3", fake_reg(5, 1000))};
+
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *k = kreq_create();
+
+		vfs_lookup(vfs, &k->req, VFS_ROOT, root[i].name);
+		ids[i] = k->entry.nodeid;
+	}
+}
+
+START_TEST(the_second_file_of_a_listing_brings_the_third)
+{
+	// opened and read files of a listing: the next one is fetched, and its open asks nobody
 	struct be_attr a = fake_reg(5, 1000);
 	uint64_t ids[3];
 
 	fake_setup(NULL);
-	opendir_of(VFS_ROOT);
-	answer_list("/r", root, 3);
+	list_three(ids);
 	for (unsigned i = 0; i < 3; i++) {
-		struct kreq *l = kreq_create();
+		struct kreq *o = open_for_reading(ids[i]), *r = kreq_create(), *c = kreq_create();
 
-		vfs_lookup(vfs, &l->req, VFS_ROOT, root[i].name);
-		ids[i] = l->entry.nodeid;
-	}
-	for (unsigned i = 0; i < 3; i++) {
-		struct kreq *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
-
-		o->req.program = PROGRAM;
-		vfs_open(vfs, &o->req, ids[i], O_RDONLY);
 		if (i == 1) {
 			struct call *f = fake_call("fetch");
 
@@ -112,13 +126,34 @@ START_TEST(the_second_file_of_a_listing_brings_the_third)
 		if (i < 2)
 			fake_opened(fake_call("open"), BE_OK, &a);
 		ck_assert(o->done);
-		if (i == 2) {
-			vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
-			ck_assert_uint_eq(r->len, 5);
-			ck_assert_mem_eq(r->bytes, "hello", 5);
-			fake_none();
-		}
+		vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+		if (i < 2)
+			fake_data(fake_call("read"), BE_OK, "hello", 5);
+		ck_assert_uint_eq(r->len, 5);
+		ck_assert_mem_eq(r->bytes, "hello", 5);
 		vfs_release(vfs, &c->req, o->opened.fh);
+		fake_none();
+	}
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(nothing_is_fetched_for_who_does_not_read)
+{
+	// the first file was closed unread: neither the second one's bytes nor the third is asked for
+	struct be_attr a = fake_reg(5, 1000);
+	uint64_t ids[3];
+
+	fake_setup(NULL);
+	list_three(ids);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *o = open_for_reading(ids[i]), *c = kreq_create();
+		struct call *open = fake_call("open");
+
+		ck_assert_uint_eq(open->len, i == 0 ? 5 : 0);
+		fake_opened(open, BE_OK, &a);
+		vfs_release(vfs, &c->req, o->opened.fh);
+		fake_none();
 	}
 	fake_teardown();
 }
@@ -133,10 +168,10 @@ static void answer_fetch(const char *path)
 	fake_fetched(f, BE_OK, &a, "hello", 5);
 }
 
-/* A file that was not fetched is opened; the open brings up to three others, NULL behind the last. */
+/* A file that was not fetched is opened and read; the open brings up to three others, NULL behind the last. */
 static void open_file(uint64_t dir, const char *name, const char *const brings[3])
 {
-	struct kreq *l = kreq_create(), *o = kreq_create(), *c = kreq_create();
+	struct kreq *l = kreq_create(), *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
 	struct be_attr a = fake_reg(5, 1000);
 
 	vfs_lookup(vfs, &l->req, dir, name);
@@ -146,6 +181,8 @@ static void open_file(uint64_t dir, const char *name, const char *const brings[3
 		answer_fetch(brings[i]);
 	fake_opened(fake_call("open"), BE_OK, &a);
 	ck_assert(o->done);
+	vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+	fake_data(fake_call("read"), BE_OK, "hello", 5);
 	vfs_release(vfs, &c->req, o->opened.fh);
 }
 
@@ -250,4 +287,5 @@ CHECK_MAIN("vfs_walk", directories_given_one_by_one_have_an_order_of_their_own,
 	   what_the_program_has_read_is_not_fetched_again,
 	   the_second_child_of_a_directory_brings_the_others, a_child_of_a_listing_brings_its_sisters,
 	   a_listing_during_which_we_changed_something_is_not_kept,
-	   the_second_file_of_a_listing_brings_the_third)
+	   the_second_file_of_a_listing_brings_the_third,
+	   nothing_is_fetched_for_who_does_not_read)
