@@ -13,6 +13,7 @@
 
 #include "fuse/fusefs.h"
 #include "options.h"
+#include "scp/hasher.h"
 #include "scp/scp.h"
 #include "scp/share.h"
 #include "scp/shell.h"
@@ -41,6 +42,7 @@ struct program {
 	struct fxp_backend *fxp;   /* this one */
 	struct scp_shell *shell;   /* or this one */
 	struct scp_backend *scp;   /* contents, over one of them; or NULL */
+	struct scp_side_hasher hasher; /* beside fxp without scp; channels.link is NULL: none */
 	struct backend *backend;   /* what vfs uses */
 	const char *dir;	   /* on the server, as asked for */
 	struct idmap *idmap; /* NULL: none */

@@ -38,7 +38,7 @@ _sftpfs()
 	if [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_sftpfs_names switches)" -- "$word")
 	elif ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W "status umount reconnect quiesce" -A hostname -S '' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "status umount reconnect quiesce hash" -A hostname -S '' -- "$word")
 	else
 		mapfile -t COMPREPLY < <(compgen -d -- "$word")
 	fi

@@ -153,6 +153,29 @@ static int run_umount(const char *path)
 	return r;
 }
 
+/* In the form of sha256sum, so that `sha256sum -c` takes it. */
+static int run_hash(const char *path)
+{
+	struct control_hash hash;
+	char text[SHA256_TEXT_LEN + 1];
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0)
+		return complain(path, strerror(errno));
+	int err = ioctl(fd, CONTROL_HASH, &hash) < 0 ? errno : 0;
+	close(fd);
+	if (err == ENOTTY)
+		return complain(path, "not a file of an sftpfs mount");
+	if (err == EOPNOTSUPP)
+		return complain(path, "the server has no means to hash its files");
+	if (err)
+		return complain(path, strerror(err));
+	sha256_text(hash.sha256, text);
+	return printf("%s  %s\n", text, path) < 0 || fflush(stdout) != 0 ?
+	           complain(path, strerror(errno)) :
+	           0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const char *path);
@@ -161,6 +184,7 @@ static const struct {
     {"umount", run_umount},
     {"reconnect", run_reconnect},
     {"quiesce", run_quiesce},
+    {"hash", run_hash},
 };
 
 static int find(const char *name)
@@ -176,9 +200,9 @@ bool command_is(int argc, char *const argv[])
 {
 	if (argc < 2 || find(argv[1]) < 0)
 		return false;
-	/* `sftpfs status host:dir` mounts on a directory called status. */
+	/* `sftpfs status host:dir` mounts on a directory called status; no host has such a name. */
 	for (int i = 2; i < argc; i++) {
-		if (argv[i][0] != '-' && strchr(argv[i], ':'))
+		if (!strchr("-./", argv[i][0]) && strchr(argv[i], ':'))
 			return false;
 	}
 	return true;
@@ -189,7 +213,8 @@ int command_run(int argc, char *const argv[])
 	int i = find(argv[1]);
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: sftpfs %s mountpoint\n", argv[1]);
+		fprintf(stderr, "usage: sftpfs %s %s\n", argv[1],
+		        strcmp(argv[1], "hash") == 0 ? "file" : "mountpoint");
 		return PROGRAM_EXIT_USAGE;
 	}
 	char *path = mountpoint_resolve_parent(argv[2]);

@@ -78,26 +78,8 @@ static int start_log(const struct options *o, const char *mountpoint)
 	return 0;
 }
 
-/* What is parsed for the day when it works must not pass in silence. */
-static void warn_without_effect(const struct options *o)
-{
-	const struct {
-		bool given;
-		const char *name;
-	} words[] = {
-	    {o->verify, "verify"},
-	    {o->xattr, "xattr"},
-	};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (words[i].given)
-			log_error(LOG_MAIN, "option '%s' is not in effect yet", words[i].name);
-	}
-}
-
 static void log_options(const struct options *o)
 {
-	warn_without_effect(o);
 	for (size_t i = 0; i < o->ignored.count; i++) {
 		if (strncmp(o->ignored.at[i], "modules=", 8) == 0)
 			log_error(LOG_MAIN, "'%s' is not supported: names pass unchanged",

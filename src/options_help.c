@@ -70,7 +70,8 @@ void options_print_help(FILE *to)
 {
 	fputs("usage: sftpfs [user@]host:[dir] mountpoint [options]\n"
 	      "       sftpfs sftp://[user@]host[:port]/dir mountpoint [options]\n"
-	      "       sftpfs status|umount|reconnect|quiesce mountpoint\n",
+	      "       sftpfs status|umount|reconnect|quiesce mountpoint\n"
+	      "       sftpfs hash file\n",
 	      to);
 	for (int section = 0; section < OPTIONS_SECTION_COUNT; section++)
 		print_section(to, (enum options_section)section);

@@ -156,7 +156,7 @@ static const struct options_spec table[] = {
     SET(SHOW, "disable_hardlink", disable_hardlink, 1, "refuse to make hard links"),
     CHOICE(SHOW, "create_as", "caller|login", create_as, "owner of new files (caller, where allowed)"),
     CHOICE(SHOW, "create_mode", "exact|server", create_mode, "mode of new files (exact)"),
-    SET(SHOW, "xattr", xattr, 1, "show user.sftpfs.* attributes"),
+    SET(SHOW, "xattr", xattr, 1, "show the server's hash as user.sftpfs.sha256"),
 
     /* caches */
     BOOL(CACHE, "dir_cache", dir_cache, "remember attributes and listings (yes)"),
@@ -180,7 +180,7 @@ static const struct options_spec table[] = {
     SET(CACHE, "sshfs_sync", sync_write, 1, "write() returns after the server's answer"),
     SET(CACHE, "async", async, 1, "changes return after a local check"),
     CHOICE(CACHE, "fsync", "auto|server", fsync, "where the server has no fsync: succeed, or refuse"),
-    SET(CACHE, "verify", verify, 1, "compare what was written with a hash of the server"),
+    SET(CACHE, "verify", verify, 1, "compare whole copies with the server's hash"),
     SECONDS(CACHE, "soft", soft_ms, "EIO after this time of silence (0: wait for ever)"),
     SECONDS(CACHE, "drain_timeout", drain_timeout_ms, "time to deliver what is left after an unmount (60)"),
 

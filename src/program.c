@@ -216,6 +216,7 @@ static void fill_vfs_config(const struct program *p, struct vfs_config *cfg)
 	    .sync_write = o->sync_write,
 	    .hardlink = !o->disable_hardlink,
 	    .async = o->async && !o->sync_write && !p->scp,
+	    .verify = o->verify,
 	    .fsync_strict = o->fsync == 1,
 	    .follow_symlinks = o->follow_symlinks,
 	    .file_timeout_ms = o->file_timeout_ms,
@@ -288,6 +289,7 @@ int program_mount(struct program *p)
 	               : o->as_sshfs ? "sshfs"
 	                             : "sftpfs",
 	    .options = list.at,
+	    .xattr = o->xattr,
 	    .debug = log_enabled(LOG_FUSE, LOG_LEVEL_DEBUG),
 	};
 	p->control = (struct fusefs_control){

@@ -107,8 +107,10 @@ static bool try_next(struct program *p)
 /* Return: the exit code; 0: p->fxp or p->shell works, `why` is for the log. */
 static int find_way(struct program *p, bool (*step)(struct program *p), const char **why)
 {
+	bool others = p->share && p->options->transfer != OPTIONS_TRANSFER_SFTP;
+
 	*why = "by SFTP";
-	if (try_sftp(p, NULL, step) || !p->share || !try_next(p))
+	if (try_sftp(p, NULL, step) || !others || !try_next(p))
 		return (int)p->error.fail;
 	*why = "by SFTP, through sftp-server: the server has no sftp subsystem";
 	if (!p->options->sftp_server &&
@@ -137,6 +139,15 @@ static int add_scp(struct program *p)
 	return 0;
 }
 
+/* Commands beside SFTP: for the hash of a file. */
+static void add_hasher(struct program *p)
+{
+	if (!p->share || !p->fxp || p->scp)
+		return;
+	scp_side_hasher_init(&p->hasher, scp_share_side(p->share), p->started, &p->clock);
+	fxp_backend_hash_by(p->fxp, &p->hasher.for_sftp);
+}
+
 int program_backend_choose(struct program *p, const char *dir, bool (*step)(struct program *p))
 {
 	const struct options *o = p->options;
@@ -152,16 +163,21 @@ int program_backend_choose(struct program *p, const char *dir, bool (*step)(stru
 		         "before the mount");
 		return PROGRAM_EXIT_USAGE;
 	}
-	/* Without a server there is nothing to choose by. */
-	if (o->delay_connect)
-		return create_sftp(p, NULL) ? 0 : (int)p->error.fail;
-	if (ssh && o->transfer != OPTIONS_TRANSFER_SFTP) {
+	if (ssh) {
 		p->share = scp_share_create(p->link);
 		p->link = p->share ? scp_share_main(p->share) : NULL;
 		if (!p->share)
 			return no_memory(p);
-		scp_share_hold(p->share, true);
 	}
+	/* Without a server there is nothing to choose by. */
+	if (o->delay_connect) {
+		if (!create_sftp(p, NULL))
+			return (int)p->error.fail;
+		add_hasher(p);
+		return 0;
+	}
+	if (ssh && o->transfer != OPTIONS_TRANSFER_SFTP)
+		scp_share_hold(p->share, true);
 	r = find_way(p, step, &why);
 	if (p->share)
 		scp_share_hold(p->share, false);
@@ -169,6 +185,7 @@ int program_backend_choose(struct program *p, const char *dir, bool (*step)(stru
 		return r;
 	if (p->shell || o->transfer == OPTIONS_TRANSFER_SCP)
 		r = add_scp(p);
+	add_hasher(p);
 	if (p->fxp && p->scp)
 		why = "contents by SCP, the rest by SFTP: as asked for";
 	log_info(LOG_MAIN, "transfer: %s", why);
@@ -206,6 +223,8 @@ void program_backend_destroy(struct program *p)
 	scp_backend_stop(p->scp);
 	scp_shell_destroy(p->shell);
 	fxp_backend_destroy(p->fxp);
+	if (p->hasher.channels.link)
+		scp_side_hasher_finish(&p->hasher);
 	if (!p->shell && !p->fxp && !p->share)
 		link_destroy(p->link);
 	scp_share_destroy(p->share);

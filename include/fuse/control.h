@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the subcommands (`sftpfs status MOUNTPOINT`, ...) say to a running mount: ioctls on its root
- * directory. Served by the loop without a look at the server, so they work while it is silent.
+ * directory. Served by the loop without a look at the server, so they work while it is silent. And
+ * one on a file, which asks the server.
  *
  * Only the mounting user gets this far: the kernel refuses everyone else unless allow_other is set,
  * and changes are refused to others even then.
@@ -12,6 +13,8 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+
+#include "util/sha256.h"
 
 /*
  * How the root is opened for these ioctls. A plain open of a directory asks the server; O_APPEND,
@@ -40,6 +43,13 @@ struct control_hello {
 
 /* Connect again now, also after a refused login. */
 #define CONTROL_RECONNECT _IO('s', 0x53)
+
+struct control_hash {
+	uint8_t sha256[SHA256_LEN];
+};
+
+/* Of any file: the server's own hash of it. */
+#define CONTROL_HASH _IOR('s', 0x55, struct control_hash)
 
 /* Answer everything that waits, before the machine sleeps. */
 #define CONTROL_QUIESCE _IO('s', 0x54)

@@ -24,6 +24,7 @@ struct fusefs_config {
 	    *options; /* mount options for libfuse, one string each, NULL-terminated; or NULL */
 	size_t write_len_max;          /* largest write request asked of the kernel; 0: 1 MiB */
 	unsigned background_count_max; /* FUSE background requests; 0: 64 */
+	bool xattr;                    /* user.sftpfs.sha256 can be asked for */
 	bool debug;                    /* libfuse's own trace of every request */
 };
 

@@ -47,25 +47,31 @@ struct scp_channel {
 	unsigned refused_count;
 	char said[512]; /* the end of its standard error, printable */
 	int64_t heard_ms; /* when something last came or went, or was asked */
+	bool works_in_silence; /* nothing comes while the command does its work */
 };
 
 struct scp_channels {
 	struct link *link;
 	struct clock *clock;
 	bool up;
-	unsigned max;
-	unsigned count; /* running */
+	unsigned max_count; /* at a time */
+	unsigned max;	    /* as the server grants, at present */
+	unsigned count;	    /* running */
 	uint32_t lane_next_id;
 	struct list queue;
 	struct list running;
 	uint64_t started_count;
 };
 
-/* Sets the link's events. */
-void scp_channels_init(struct scp_channels *pool, struct link *link, struct clock *clock, bool up);
+/* Sets the link's events. `max_count`: at a time. */
+void scp_channels_init(struct scp_channels *pool, struct link *link, struct clock *clock, bool up,
+		       unsigned max_count);
 
 /* All of them are idle. */
 void scp_channels_finish(struct scp_channels *pool);
+
+/* Return: since when nothing has come while one waited for it, if before `since_ms` (-1: never). */
+int64_t scp_channels_silent_since(const struct scp_channels *pool, int64_t since_ms);
 
 void scp_channel_init(struct scp_channel *ch, struct scp_channels *pool,
 		      const struct scp_channel_ops *ops);

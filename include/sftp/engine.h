@@ -100,6 +100,7 @@ struct fxp_backend {
 
 	struct fxp_session *session;
 	struct fxp_recover *recover;
+	const struct fxp_hasher *hasher; /* NULL: none */
 };
 
 static inline struct fxp_backend *fxp_backend_of(struct backend *b)
@@ -188,6 +189,7 @@ int fxp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *wan
 int fxp_stat(struct backend *b, const char *path, bool follow, be_attr_fn *done, void *arg);
 int fxp_readlink(struct backend *b, const char *path, be_path_fn *done, void *arg);
 int fxp_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *arg);
+int fxp_hash(struct backend *b, const char *path, be_hash_fn *done, void *arg);
 
 /* id_names.c */
 int fxp_id_names(struct backend *b, const struct be_ids *users, const struct be_ids *groups,

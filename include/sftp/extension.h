@@ -23,6 +23,7 @@ enum fxp_ext {
 	EXT_COPY_DATA,
 	EXT_HOME_DIRECTORY,
 	EXT_USERS_GROUPS,
+	EXT_CHECK_FILE,
 	EXT_COUNT,
 	EXT_NONE = EXT_COUNT, /* part of the protocol itself */
 };

@@ -47,8 +47,11 @@ enum fxr_kind {
 	FXR_EXPAND_PATH,
 	FXR_COPY_DATA,
 	FXR_USERS_GROUPS,
+	FXR_CHECK_FILE,
 	FXR_KIND_COUNT,
 };
+
+#define FXP_HASH_NAME "sha256" /* of check-file, the only one we ask for */
 
 /* What a request must not overtake, nor be overtaken by. */
 enum fxr_barrier {
@@ -76,6 +79,7 @@ enum fxr_reply {
 	FXR_GET_STATVFS,
 	FXR_GET_LIMITS,
 	FXR_GET_ID_NAMES,
+	FXR_GET_HASH,
 };
 
 struct fxr_row {
@@ -165,6 +169,7 @@ struct fxr_answer {
 		size_t len;
 	} users, groups;
 	struct be_attr attr;
+	const uint8_t *hash; /* SHA256_LEN bytes */
 	struct be_statvfs statvfs;
 	struct fxp_limits limits;
 };

@@ -76,6 +76,19 @@ bool fxp_backend_greeted(const struct fxp_backend *fb);
 
 void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out);
 
+/*
+ * Another way to the server's own hash of a file, for servers without the extension check-file.
+ * The caller's, outlives the backend. `waits_since_ms` as be_info.silent_since_ms; fail_all() answers
+ * everything that waits BE_LOST.
+ */
+struct fxp_hasher {
+	int (*hash)(void *ctx, const char *path, be_hash_fn *done, void *arg);
+	int64_t (*waits_since_ms)(void *ctx);
+	void (*fail_all)(void *ctx);
+	void *ctx;
+};
+void fxp_backend_hash_by(struct fxp_backend *fb, const struct fxp_hasher *hasher);
+
 /* Stops for good; pending callbacks run with BE_LOST before this returns. NULL is fine. */
 void fxp_backend_destroy(struct fxp_backend *fb);
 

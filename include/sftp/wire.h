@@ -51,6 +51,9 @@ uint64_t fxp_get_u64(struct fxp_in *in, const char *field);
 /* A string of at most len_max bytes; points into the packet. NULL (and *len 0) on a reject. */
 uint8_t *fxp_get_str(struct fxp_in *in, const char *field, size_t len_max, size_t *len);
 
+/* So many bytes without a length before them; points into the packet. NULL on a reject. */
+const uint8_t *fxp_get_bytes(struct fxp_in *in, const char *field, size_t len);
+
 /* ATTRS; extended pairs are skipped. Spec: filexfer-02 section 5. */
 void fxp_get_attr(struct fxp_in *in, struct be_attr *attr);
 

@@ -152,6 +152,9 @@ typedef int be_where_fn(void *owner, char *path, size_t size);
 typedef void be_id_names_fn(void *arg, const struct be_status *st, const char *const *users,
 			    const char *const *groups);
 
+/* The SHA-256 that the server has computed; NULL unless BE_OK. */
+typedef void be_hash_fn(void *arg, const struct be_status *st, const uint8_t *hash);
+
 #define BE_ID_COUNT_MAX 64 /* numbers of each side in one id_names() */
 
 struct be_ids {
@@ -279,6 +282,12 @@ struct be_ops {
 	 */
 	int (*fetch)(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done,
 		     void *arg);
+
+	/*
+	 * SHA-256 of the bytes that the file at `path` has on the server, computed there. Waits for
+	 * nothing that was written before. BE_UNSUPPORTED where the server has no means.
+	 */
+	int (*hash)(struct backend *b, const char *path, be_hash_fn *done, void *arg);
 
 	/* Closes after everything before it on the file. `f` is gone when this returns. */
 	void (*close)(struct backend *b, struct be_file *f);

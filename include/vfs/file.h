@@ -67,6 +67,7 @@ struct file {
 	struct timer flush_timer;
 	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
+	struct passed *passed; /* -o verify: what went through it; NULL: nothing yet */
 	int told_err;  /* one that write(2) has reported, until fsync or close has */
 };
 
@@ -144,6 +145,12 @@ struct file *file_creator(const struct node *n);
 
 /* write.c: at release, where the backend delivers only when told to. */
 void file_deliver(struct file *f);
+
+/*
+ * flush.c: an operation waits until everything written to op->node is on the server, then goes on in
+ * verify_hash(). It holds no file yet.
+ */
+void file_deliver_node(struct op *op);
 
 /* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
 void file_settle_unused(struct vfs *v, struct node *n);

@@ -47,6 +47,7 @@ struct vfs {
 	struct be_statvfs statvfs;
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;
+	bool cannot_verify; /* -o verify: the server has no means to hash its files */
 	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
 	struct list pinned; /* struct file.in_pinned, the oldest first */
@@ -89,6 +90,7 @@ enum op_kind {
 	OP_OPENDIR,
 	OP_READDIR,
 	OP_STATFS,
+	OP_HASH,
 	OP_KIND_COUNT,
 };
 

@@ -71,6 +71,7 @@ struct vfs_replies {
 	void (*data)(struct vfs_req *req, const struct iovec *iov, int iov_count);
 	void (*written)(struct vfs_req *req, size_t len);
 	void (*statfs)(struct vfs_req *req, const struct statvfs *sv);
+	void (*hash)(struct vfs_req *req, const uint8_t *hash); /* SHA256_LEN bytes */
 
 	/*
 	 * readdir: adds one entry to the answer under way; `next_off` is where the one after it
@@ -121,6 +122,7 @@ struct vfs_config {
 	bool sync_write;	      /* write(2) returns after the server's answer */
 	bool hardlink;		      /* link(2) is offered */
 	bool async;		      /* changes are acknowledged after a local check */
+	bool verify;		      /* whole copies are compared with the server's hash */
 	bool fsync_strict;	      /* EOPNOTSUPP where the server cannot */
 	bool follow_symlinks;	      /* show what links point to */
 	int64_t file_timeout_ms;      /* fixed lifetimes chosen by the user; -1: ours, by age */
@@ -226,6 +228,9 @@ void vfs_releasedir(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_fsyncdir(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_statfs(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 void vfs_access(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int mask);
+
+/* The server's own SHA-256 of a file, with everything in it that was written here before. */
+void vfs_hash(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 
 /* Counters for `sftpfs status`; JSON is fuse/'s business. */
 struct vfs_stats {

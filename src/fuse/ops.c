@@ -2,15 +2,18 @@
 /*
  * Requests of the kernel to vfs, one function each. Thread: the loop.
  *
- * Left out on purpose: getxattr and listxattr (a handler makes the kernel ask for
- * security.capability before every write), getlk, setlk and flock (locks stay in the kernel),
+ * Left out on purpose: listxattr, and getxattr unless asked for with -o xattr (a handler makes the
+ * kernel ask for security.capability before every write), getlk, setlk and flock (locks stay in the kernel),
  * write_buf (data is copied once into write-behind in any case), lseek and fallocate (the kernel's
  * own answers are right).
  */
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 
+#include "fuse/control.h"
 #include "private.h"
+#include "util/sha256.h"
 
 static struct vfs *vfs_of(fuse_req_t req)
 {
@@ -263,11 +266,32 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 {
 	struct fusefs *fs = fuse_req_userdata(req);
 
-	/* Programs probe files with terminal and filesystem ioctls: only the root has any. */
-	if (ino != VFS_ROOT || (flags & FUSE_IOCTL_COMPAT))
+	if (flags & FUSE_IOCTL_COMPAT) {
 		fuse_reply_err(req, ENOTTY);
-	else
+	} else if (cmd == (unsigned)CONTROL_HASH) {
+		CALL_OR_RETURN(call, req);
+		vfs_hash(fs->vfs, &call->req, ino);
+	} else if (ino == VFS_ROOT) {
 		fusefs_control_ioctl(fs, req, cmd);
+	} else {
+		/* Programs probe files with terminal and filesystem ioctls. */
+		fuse_reply_err(req, ENOTTY);
+	}
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	if (strcmp(name, "user.sftpfs.sha256") != 0) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (size == 0) {
+		fuse_reply_xattr(req, SHA256_TEXT_LEN);
+		return;
+	}
+	CALL_OR_RETURN(call, req);
+	call->xattr_size = size;
+	vfs_hash(call->fs->vfs, &call->req, ino);
 }
 
 /* Features that cost more than they give here. */
@@ -297,7 +321,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->time_gran = 1000000000; /* whole seconds: all that SFTP v3 carries */
 }
 
-const struct fuse_lowlevel_ops fusefs_ops = {
+static const struct fuse_lowlevel_ops plain_ops = {
     .init = op_init,
     .lookup = op_lookup,
     .forget = op_forget,
@@ -329,3 +353,12 @@ const struct fuse_lowlevel_ops fusefs_ops = {
     .access = op_access,
     .ioctl = op_ioctl,
 };
+
+struct fuse_lowlevel_ops fusefs_ops(bool xattr)
+{
+	struct fuse_lowlevel_ops ops = plain_ops;
+
+	if (xattr)
+		ops.getxattr = op_getxattr;
+	return ops;
+}

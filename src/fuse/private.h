@@ -45,6 +45,8 @@ struct fusefs_call {
 	struct list interrupted_entry; /* in fs->interrupted, or alone */
 	bool interrupt_new;            /* not passed on yet */
 
+	size_t xattr_size; /* getxattr: what the kernel has room for; 0: an ioctl */
+
 	/* readdir */
 	char *dir_bytes; /* allocated with the first entry */
 	size_t dir_size; /* what the kernel has room for */
@@ -52,8 +54,8 @@ struct fusefs_call {
 	bool dir_plus;
 };
 
-/* ops.c: the table for libfuse. */
-extern const struct fuse_lowlevel_ops fusefs_ops;
+/* ops.c: the table for libfuse, which copies it. */
+struct fuse_lowlevel_ops fusefs_ops(bool xattr);
 
 /* call.c: for a request that goes to vfs. Return: NULL after it has been answered ENOMEM. */
 struct fusefs_call *fusefs_call_create(fuse_req_t req);

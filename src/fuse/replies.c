@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "private.h"
+#include "util/sha256.h"
 
 /* One readdir answer never grows beyond this, whatever the kernel has room for. */
 #define DIR_SIZE_MAX (1024 * 1024)
@@ -128,6 +129,22 @@ static void reply_statfs(struct vfs_req *req, const struct statvfs *sv)
 	fusefs_call_destroy(call);
 }
 
+/* 32 bytes for our own program, digits for getfattr. */
+static void reply_hash(struct vfs_req *req, const uint8_t *hash)
+{
+	struct fusefs_call *call = call_of(req);
+	char text[SHA256_TEXT_LEN + 1];
+
+	sha256_text(hash, text);
+	if (!call->xattr_size)
+		fuse_reply_ioctl(call->fuse, 0, hash, SHA256_LEN);
+	else if (call->xattr_size < SHA256_TEXT_LEN)
+		fuse_reply_err(call->fuse, ERANGE);
+	else
+		fuse_reply_buf(call->fuse, text, SHA256_TEXT_LEN);
+	fusefs_call_destroy(call);
+}
+
 static bool add_dirent(struct vfs_req *req, const char *name, const struct vfs_entry *e,
                        off_t next_off)
 {
@@ -177,6 +194,7 @@ const struct vfs_replies fusefs_replies = {
     .data = reply_data,
     .written = reply_written,
     .statfs = reply_statfs,
+    .hash = reply_hash,
     .dirent = add_dirent,
     .dir_end = reply_dir_end,
 };

@@ -116,6 +116,7 @@ struct fusefs *fusefs_create(const struct fusefs_config *cfg, struct vfs *vfs, s
                              const struct fusefs_control *control, char *err, size_t err_size)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	const struct fuse_lowlevel_ops ops = fusefs_ops(cfg->xattr);
 	struct fusefs *fs = calloc(1, sizeof(*fs));
 
 	if (!fs) {
@@ -134,7 +135,7 @@ struct fusefs *fusefs_create(const struct fusefs_config *cfg, struct vfs *vfs, s
 	fuse_set_log_func(log_from_libfuse);
 	capture(err, err_size);
 	if (build_args(&args, cfg) == 0)
-		fs->session = fuse_session_new(&args, &fusefs_ops, sizeof(fusefs_ops), fs);
+		fs->session = fuse_session_new(&args, &ops, sizeof(ops), fs);
 	capture_end("libfuse refused its options");
 	fuse_opt_free_args(&args);
 	if (!fs->session) {

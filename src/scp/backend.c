@@ -435,6 +435,11 @@ static int scp_fetch(struct backend *b, const char *path, size_t len_max, be_fet
 	return in->ops->fetch(in, path, len_max, done, arg);
 }
 
+static int scp_hash(struct backend *b, const char *path, be_hash_fn *done, void *arg)
+{
+	return scp_hasher_run(&scp_of(b)->hasher, path, done, arg);
+}
+
 /* Received is all that can be promised: see be_caps.fsync. */
 static int scp_fsync(struct backend *b, struct be_file *f, be_status_fn *done, void *arg)
 {
@@ -449,17 +454,6 @@ static int scp_copy(struct backend *b, struct be_file *from, uint64_t from_off, 
 
 /* --- the whole --------------------------------------------------------------------------------- */
 
-static int64_t oldest(const struct list *channels, int64_t since_ms)
-{
-	list_for_each (e, channels) {
-		const struct scp_channel *ch = list_entry(e, const struct scp_channel, entry);
-
-		if (since_ms < 0 || ch->heard_ms < since_ms)
-			since_ms = ch->heard_ms;
-	}
-	return since_ms;
-}
-
 static const struct be_info *scp_info(struct backend *b)
 {
 	struct scp_backend *sb = scp_of(b);
@@ -472,8 +466,8 @@ static const struct be_info *scp_info(struct backend *b)
 	info->write_len_max = WRITE_LEN_MAX;
 	info->stream_len = STREAM_LEN;
 	info->open_max = 0;
-	info->silent_since_ms = oldest(&sb->channels.running, info->silent_since_ms);
-	info->silent_since_ms = oldest(&sb->channels.queue, info->silent_since_ms);
+	info->silent_since_ms =
+	    scp_channels_silent_since(&sb->channels, info->silent_since_ms);
 	return info;
 }
 
@@ -486,6 +480,7 @@ static void fail_all(struct scp_backend *sb)
 		content_fail_all(c, BE_LOST, 0, "");
 		content_unref(c);
 	}
+	scp_hasher_fail_all(&sb->hasher);
 	run_answers(sb);
 }
 
@@ -523,6 +518,7 @@ static const struct be_ops scp_ops = {
     .fsync = scp_fsync,
     .copy = scp_copy,
     .fetch = scp_fetch,
+    .hash = scp_hash,
     .close = scp_close,
     .quiesce = scp_quiesce,
 };
@@ -546,7 +542,8 @@ struct scp_backend *scp_backend_create(struct link *side, bool up, struct backen
 	list_init(&sb->touched);
 	list_init(&sb->answers);
 	timer_init(&sb->timer, run, sb);
-	scp_channels_init(&sb->channels, side, clock, up);
+	scp_channels_init(&sb->channels, side, clock, up, SCP_CHANNELS_MAX);
+	scp_hasher_init(&sb->hasher, &sb->channels);
 	return sb;
 }
 
@@ -580,6 +577,7 @@ void scp_backend_stop(struct scp_backend *sb)
 		c->inner = NULL;
 		content_unref(c);
 	}
+	scp_hasher_fail_all(&sb->hasher);
 	run_answers(sb);
 	timer_cancel(&sb->timer);
 	scp_channels_finish(&sb->channels);

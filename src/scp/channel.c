@@ -65,7 +65,7 @@ static void on_up(void *ctx)
 	struct scp_channels *pool = ctx;
 
 	pool->up = true;
-	pool->max = SCP_CHANNELS_MAX;
+	pool->max = pool->max_count;
 	pump(pool);
 }
 
@@ -88,7 +88,7 @@ static void on_lane_open(void *ctx, uint32_t lane, const struct link_error *erro
 	if (!error) {
 		ch->open = true;
 		ch->refused_count = 0;
-		if (pool->max < SCP_CHANNELS_MAX)
+		if (pool->max < pool->max_count)
 			pool->max++;
 		ch->heard_ms = pool->clock->now_ms;
 		ch->ops->opened(ch);
@@ -177,10 +177,11 @@ static const struct link_events channel_events = {
     .lane_closed = on_lane_closed,
 };
 
-void scp_channels_init(struct scp_channels *pool, struct link *link, struct clock *clock, bool up)
+void scp_channels_init(struct scp_channels *pool, struct link *link, struct clock *clock, bool up,
+                       unsigned max_count)
 {
 	*pool = (struct scp_channels){
-	    .link = link, .clock = clock, .up = up, .max = SCP_CHANNELS_MAX};
+	    .link = link, .clock = clock, .up = up, .max_count = max_count, .max = max_count};
 	list_init(&pool->queue);
 	list_init(&pool->running);
 	link->events = &channel_events;
@@ -190,6 +191,24 @@ void scp_channels_init(struct scp_channels *pool, struct link *link, struct cloc
 void scp_channels_finish(struct scp_channels *pool)
 {
 	pool->link->events = NULL;
+}
+
+static int64_t oldest(const struct list *channels, bool running, int64_t since_ms)
+{
+	list_for_each (e, channels) {
+		const struct scp_channel *ch = list_entry(e, const struct scp_channel, entry);
+
+		if (running && ch->works_in_silence)
+			continue;
+		if (since_ms < 0 || ch->heard_ms < since_ms)
+			since_ms = ch->heard_ms;
+	}
+	return since_ms;
+}
+
+int64_t scp_channels_silent_since(const struct scp_channels *pool, int64_t since_ms)
+{
+	return oldest(&pool->queue, false, oldest(&pool->running, true, since_ms));
 }
 
 void scp_channel_init(struct scp_channel *ch, struct scp_channels *pool,

@@ -7,6 +7,7 @@
 
 #include "scp/channel.h"
 #include "scp/codec.h"
+#include "scp/hasher.h"
 #include "scp/quote.h"
 #include "scp/ranges.h"
 #include "scp/scp.h"
@@ -23,6 +24,7 @@ struct scp_backend {
 	struct backend *inner;
 	struct clock *clock;
 	struct scp_channels channels;
+	struct scp_hasher hasher;
 	struct hash contents_by_id;
 	struct list contents;
 	struct list touched; /* struct content.in_touched */

@@ -31,6 +31,8 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	if (info->connected && info->silent_since_ms >= 0 &&
 	    info->silent_since_ms < c->last_packet_ms)
 		info->silent_since_ms = c->last_packet_ms;
+	if (fb->hasher && info->silent_since_ms < 0)
+		info->silent_since_ms = fb->hasher->waits_since_ms(fb->hasher->ctx);
 }
 
 static const struct be_info *backend_info(struct backend *b)
@@ -49,6 +51,8 @@ void fxp_backend_fail_all(struct fxp_backend *fb)
 	fxp_io_pump(fb);
 	fxp_ahead_deliver(fb);
 	fxp_client_fail_all(&fb->client);
+	if (fb->hasher)
+		fb->hasher->fail_all(fb->hasher->ctx);
 }
 
 static void backend_quiesce(struct backend *b)
@@ -81,6 +85,7 @@ static const struct be_ops backend_ops = {
     .fsync = fxp_fsync,
     .copy = fxp_copy,
     .fetch = fxp_fetch,
+    .hash = fxp_hash,
     .close = fxp_close,
     .quiesce = backend_quiesce,
 };
@@ -181,6 +186,11 @@ void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out)
 	out->lane_count = c->lane_count;
 	out->connected = c->state == FXP_CLIENT_UP && !c->broken;
 	out->needs_attention = fxp_session_needs_attention(fb);
+}
+
+void fxp_backend_hash_by(struct fxp_backend *fb, const struct fxp_hasher *hasher)
+{
+	fb->hasher = hasher;
 }
 
 void fxp_backend_destroy(struct fxp_backend *fb)

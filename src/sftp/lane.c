@@ -210,6 +210,12 @@ static bool symlink_swapped(const struct fxp_client *c)
 	return fxp_ext_has(c->exts, EXT_POSIX_RENAME);
 }
 
+/* ProFTPD's mod_sftp has check-file, but tells only clients of later versions of the protocol. */
+static fxp_ext_set silent_exts(const struct fxp_client *c)
+{
+	return strstr(c->facts.server_banner, "mod_sftp") ? 1u << EXT_CHECK_FILE : 0;
+}
+
 static void meta_up(struct fxp_client *c, struct fxp_lane *lane, fxp_ext_set exts)
 {
 	struct fxr_args args = {0};
@@ -217,7 +223,7 @@ static void meta_up(struct fxp_client *c, struct fxp_lane *lane, fxp_ext_set ext
 	c->meta = lane;
 	c->greeted = true;
 	fxp_client_want_lanes(c, LANE_BULK, FIRST_BULK_LANES);
-	c->exts = exts;
+	c->exts = exts | silent_exts(c);
 	c->symlink_swapped = symlink_swapped(c);
 	c->limits = (struct fxp_limits){0};
 	c->packet_len_max = FXP_PACKET_LEN_SAFE;

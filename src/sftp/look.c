@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Requests by path that change nothing: stat, readlink, statvfs. Owner: the loop. */
+/* Requests by path that change nothing: stat, readlink, statvfs, check-file. Owner: the loop. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@ struct look_op {
 		be_attr_fn *attr;
 		be_path_fn *path;
 		be_statvfs_fn *statvfs;
+		be_hash_fn *hash;
 	} done;
 	void *arg;
 	char path[];
@@ -29,6 +30,8 @@ static void look_finish(struct look_op *op, const struct fxr_answer *answer)
 		op->done.path(op->arg, st, ok ? answer->path.bytes : NULL, answer->path.len);
 	else if (op->kind == FXR_STATVFS)
 		op->done.statvfs(op->arg, st, ok ? &answer->statvfs : NULL);
+	else if (op->kind == FXR_CHECK_FILE)
+		op->done.hash(op->arg, st, ok ? answer->hash : NULL);
 	else
 		op->done.attr(op->arg, st, ok ? &answer->attr : NULL);
 	free(op);
@@ -65,7 +68,7 @@ static int look_start(struct look_op *op)
 	struct fxp_backend *fb = op->fb;
 
 	op->order.path = op->path;
-	op->order.stream = fb->client.meta;
+	op->order.stream = op->kind == FXR_CHECK_FILE ? NULL : fb->client.meta;
 	op->order.ready = look_ready;
 	if (!fxp_order_add(&fb->names, &op->order) || look_send(op))
 		return 0;
@@ -116,5 +119,19 @@ int fxp_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *
 	if (!op)
 		return -ENOMEM;
 	op->done.statvfs = done;
+	return look_start(op);
+}
+
+int fxp_hash(struct backend *b, const char *path, be_hash_fn *done, void *arg)
+{
+	struct fxp_backend *fb = fxp_backend_of(b);
+	struct look_op *op;
+
+	if (!fxp_ext_has(fb->client.exts, EXT_CHECK_FILE) && fb->hasher)
+		return fb->hasher->hash(fb->hasher->ctx, path, done, arg);
+	op = look_create(b, FXR_CHECK_FILE, path, arg);
+	if (!op)
+		return -ENOMEM;
+	op->done.hash = done;
 	return look_start(op);
 }

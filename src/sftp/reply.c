@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sftp/request.h"
+#include "util/sha256.h"
 
 static const struct {
 	enum be_code code;
@@ -184,6 +185,26 @@ static void decode_path(struct fxp_in *in, struct fxr_answer *answer)
 		FXP_REJECT(in, "filename");
 }
 
+/*
+ * Paramiko puts the extension's name first, as the drafts once had it. Another algorithm than the one
+ * that was asked for is of no use.
+ */
+static void decode_hash(struct fxp_in *in, struct fxr_answer *answer)
+{
+	static const char old_head[] = "check-file";
+	size_t len;
+	const uint8_t *name = fxp_get_str(in, "hash_algorithm", SIZE_MAX, &len);
+
+	if (name && len == strlen(old_head) && memcmp(name, old_head, len) == 0)
+		name = fxp_get_str(in, "hash_algorithm", SIZE_MAX, &len);
+	if (name && (len != strlen(FXP_HASH_NAME) || memcmp(name, FXP_HASH_NAME, len) != 0)) {
+		fxp_status_set(&answer->status, BE_UNSUPPORTED, 0, "another hash than asked for");
+		return;
+	}
+	answer->hash = fxp_get_bytes(in, "hash", SHA256_LEN);
+	fxp_get_end(in);
+}
+
 static const struct {
 	enum fxp_type type;
 } reply_type[] = {
@@ -196,6 +217,7 @@ static const struct {
     [FXR_GET_STATVFS] = {FXP_EXTENDED_REPLY},
     [FXR_GET_LIMITS] = {FXP_EXTENDED_REPLY},
     [FXR_GET_ID_NAMES] = {FXP_EXTENDED_REPLY},
+    [FXR_GET_HASH] = {FXP_EXTENDED_REPLY},
 };
 
 int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, struct fxp_in *in,
@@ -242,6 +264,9 @@ int fxr_decode(enum fxr_kind kind, const struct fxr_args *args, uint8_t type, st
 		answer->users.bytes = fxp_get_str(in, "usernames", SIZE_MAX, &answer->users.len);
 		answer->groups.bytes = fxp_get_str(in, "groupnames", SIZE_MAX, &answer->groups.len);
 		fxp_get_end(in);
+		break;
+	case FXR_GET_HASH:
+		decode_hash(in, answer);
 		break;
 	}
 	if (fxp_in_failed(in)) {

@@ -10,7 +10,7 @@
 
 /*
  * fields: p path, P path2, h handle, H handle2, q off, Q off2, L len (64 bit), l len (32 bit),
- * f pflags, u users, g groups, a attributes, d len (32 bit) and then the body, which travels apart.
+ * f pflags, u users, g groups, a attributes, s the hash's name, d len (32 bit) and then the body, which travels apart.
  */
 const struct fxr_row fxr_table[FXR_KIND_COUNT] = {
     [FXR_OPEN] = {"OPEN", FXP_OPEN, EXT_NONE, "pfa", FXR_GET_HANDLE, LANE_BULK, FXR_CHANGE,
@@ -64,6 +64,9 @@ const struct fxr_row fxr_table[FXR_KIND_COUNT] = {
                        FXR_ALL, FXR_RESEND},
     [FXR_USERS_GROUPS] = {"users-groups-by-id", FXP_EXTENDED, EXT_USERS_GROUPS, "ug",
                           FXR_GET_ID_NAMES, LANE_META, FXR_FREE, FXR_RESEND},
+    /* offset 0, length 0: all of it; block size 0: one hash */
+    [FXR_CHECK_FILE] = {"check-file", FXP_EXTENDED, EXT_CHECK_FILE, "psqLl", FXR_GET_HASH,
+                        LANE_BULK, FXR_LOOK, FXR_RESEND},
 };
 
 /* Bytes that any request needs besides its strings: length, type, id, numbers, string lengths. */
@@ -126,6 +129,9 @@ static void encode_field(struct fxp_out *out, char field, const struct fxr_args 
 		break;
 	case 'g':
 		put_ids(out, args->groups);
+		break;
+	case 's':
+		fxp_put_str(out, FXP_HASH_NAME, strlen(FXP_HASH_NAME));
 		break;
 	case 'a':
 		fxp_put_attr(out, &args->attr);

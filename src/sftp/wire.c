@@ -11,7 +11,7 @@ void fxp_in_init(struct fxp_in *in, const char *packet, uint8_t *bytes, size_t l
 	*in = (struct fxp_in){.bytes = bytes, .len = len, .packet = packet};
 }
 
-static const uint8_t *take(struct fxp_in *in, const char *field, size_t len)
+const uint8_t *fxp_get_bytes(struct fxp_in *in, const char *field, size_t len)
 {
 	if (in->field)
 		return NULL;
@@ -30,21 +30,21 @@ static uint32_t load_u32(const uint8_t *p)
 
 uint8_t fxp_get_u8(struct fxp_in *in, const char *field)
 {
-	const uint8_t *p = take(in, field, 1);
+	const uint8_t *p = fxp_get_bytes(in, field, 1);
 
 	return p ? *p : 0;
 }
 
 uint32_t fxp_get_u32(struct fxp_in *in, const char *field)
 {
-	const uint8_t *p = take(in, field, 4);
+	const uint8_t *p = fxp_get_bytes(in, field, 4);
 
 	return p ? load_u32(p) : 0;
 }
 
 uint64_t fxp_get_u64(struct fxp_in *in, const char *field)
 {
-	const uint8_t *p = take(in, field, 8);
+	const uint8_t *p = fxp_get_bytes(in, field, 8);
 
 	return p ? (uint64_t)load_u32(p) << 32 | load_u32(p + 4) : 0;
 }

@@ -404,6 +404,43 @@ static int async_id_names(struct backend *b, const struct be_ids *users,
 	return a->ops->id_names(a->below, users, groups, done, arg);
 }
 
+/* The hash of what is on the server: behind everything acknowledged so far. */
+struct hash_call {
+	struct async *a;
+	be_hash_fn *done;
+	void *arg;
+	char path[];
+};
+
+static void hash_passed(void *arg, int err)
+{
+	struct hash_call *h = arg;
+	struct be_status st;
+
+	if (!err)
+		err = h->a->ops->hash(h->a->below, h->path, h->done, h->arg);
+	if (err) {
+		st = async_status(err);
+		h->done(h->arg, &st, NULL);
+	}
+	free(h);
+}
+
+static int async_hash(struct backend *b, const char *path, be_hash_fn *done, void *arg)
+{
+	size_t size = strlen(path) + 1;
+	struct hash_call *h = calloc(1, sizeof(*h) + size);
+
+	if (!h)
+		return -ENOMEM;
+	*h = (struct hash_call){async_of(b), done, arg};
+	memcpy(h->path, path, size);
+	if (async_wait_all(h->a, false, hash_passed, h) == 0)
+		return 0;
+	free(h);
+	return -ENOMEM;
+}
+
 static void async_quiesce(struct backend *b)
 {
 	struct async *a = async_of(b);
@@ -436,6 +473,7 @@ static const struct be_ops async_ops = {
     .fsync = async_fsync,
     .copy = async_copy,
     .fetch = async_fetch,
+    .hash = async_hash,
     .close = async_close,
     .quiesce = async_quiesce,
 };

@@ -8,6 +8,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/verify.h"
 
 /* One copy-data blocks its server process: a slice this long stays interruptible. */
 #define COPY_LEN_MAX (64ULL * 1024 * 1024)
@@ -41,6 +42,7 @@ static void copied(void *arg, const struct be_status *st)
 	node_changed(v, n);
 	chunks_drop(n, 0, UINT64_MAX);
 	whole_overwritten(v, n);
+	verify_overwritten(n, NULL);
 	if (st->code != BE_OK) {
 		attr_expire(n);
 		failed(op, st);

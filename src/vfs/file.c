@@ -11,6 +11,7 @@
 #include "vfs/whole.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/verify.h"
 #include "vfs/walk.h"
 
 static bool fh_matches(const struct hash_node *hn, const void *key)
@@ -109,6 +110,7 @@ void file_unref(struct file *f)
 
 	if (--f->ref_count)
 		return;
+	verify_destroy(f->passed);
 	free(f);
 	node_unref(v, n);
 }

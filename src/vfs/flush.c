@@ -13,6 +13,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/verify.h"
 #include "vfs/whole.h"
 
 void file_op_answered(struct op *op)
@@ -24,7 +25,13 @@ void file_op_answered(struct op *op)
 
 	if (--op->pending)
 		return;
+	if (!op->err && op->kind == OP_HASH) {
+		verify_hash(op);
+		return;
+	}
 	err = op->err ? op->err : file_take_error(op->file);
+	if (!err && op->kind == OP_FLUSH && verify_flush(op))
+		return;
 	if (err || op->kind != OP_WRITE) {
 		op_fail(op, err);
 		return;
@@ -192,6 +199,19 @@ static void delivered(void *arg, const struct be_status *st)
 	              &(struct errno_query){.kind = OP_FLUSH, .path = path, .len = n->attr.size},
 	              st, delivery_failed, op);
 	free(path);
+}
+
+void file_deliver_node(struct op *op)
+{
+	struct file *f = file_of_node(op->node);
+
+	op->pending = 1;
+	file_send_node(op->node);
+	if (f) {
+		op->file = file_ref(f);
+		deliver(op);
+	}
+	file_op_wait(op);
 }
 
 void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)

@@ -19,6 +19,7 @@ static const char *const op_kind_names[OP_KIND_COUNT] = {
     [OP_OPEN] = "open",	      [OP_READ] = "read",	  [OP_WRITE] = "write",
     [OP_FLUSH] = "flush",     [OP_FSYNC] = "fsync",	  [OP_COPY] = "copy",
     [OP_OPENDIR] = "opendir", [OP_READDIR] = "readdir",	  [OP_STATFS] = "statfs",
+    [OP_HASH] = "hash",
 };
 
 struct op *op_create(struct vfs *v, struct vfs_req *req, enum op_kind kind)

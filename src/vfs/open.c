@@ -18,6 +18,7 @@
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 #include "vfs/same.h"
+#include "vfs/verify.h"
 #include "vfs/walk.h"
 #include "vfs/made.h"
 
@@ -279,6 +280,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 		n->dirty = false;
 		chunks_drop(n, 0, UINT64_MAX);
 		whole_overwritten(v, n);
+		verify_overwritten(n, NULL);
 		if (a)
 			attr_update(v, n, a, n->change_count, op->since_ms);
 		else

@@ -15,6 +15,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/verify.h"
 
 /* A stream's first window, and the one for a large file read from its start in large pieces. */
 #define WINDOW_LEN_MIN	  (128 * 1024)
@@ -388,10 +389,15 @@ static void taken(struct node *n, uint64_t off, size_t len)
 static void answer_read(struct op *op, const struct iovec *iov, int iov_count, size_t total)
 {
 	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
+	struct vfs_req *req;
 	struct node *n = node_ref(op->node);
 	uint64_t off = op->off;
 
+	if (verify_read(op, iov, iov_count)) {
+		node_unref(v, n);
+		return;
+	}
+	req = op_take_req(op);
 	if (total < op->len && !n->dirty && off + total < n->attr.size)
 		attr_expire(n); /* the file has become shorter than we were told */
 	op_free(op);

@@ -16,6 +16,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/verify.h"
 
 /* v3 carries unsigned whole seconds: times outside are clamped, as Linux does for every filesystem. */
 static uint32_t wire_time(int64_t seconds)
@@ -113,6 +114,7 @@ static void changed(void *arg, const struct be_status *st, const struct be_attr 
 	if (resized) {
 		chunks_drop(n, 0, UINT64_MAX);
 		whole_overwritten(v, n);
+		verify_resized(n, op->want.size);
 	}
 	if (st->code != BE_OK) {
 		attr_expire(n);

@@ -175,6 +175,7 @@ static bool without_effect(const struct op *op)
 	case OP_OPENDIR:
 	case OP_READDIR:
 	case OP_STATFS:
+	case OP_HASH:
 		return true;
 	default:
 		return false;

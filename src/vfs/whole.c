@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "vfs/attr.h"
+#include "vfs/verify.h"
 
 /* A descriptor that is open for longer may live to see the file grow: it gets a handle. */
 #define HANDLE_AFTER_MS 1000
@@ -312,11 +313,13 @@ bool whole_read(struct op *op)
 	/* Behind the end only a handle can tell whether there is more by now. */
 	if (!c || (f->be && op->off + op->len > c->len && op->node->attr.size != c->len))
 		return false;
-	req = op_take_req(op);
-	whole_ref(c);
 	iov.iov_len = op->off >= c->len ? 0 : c->len - (size_t)op->off;
 	iov.iov_len = iov.iov_len < op->len ? iov.iov_len : op->len;
 	iov.iov_base = iov.iov_len ? c->block->bytes + c->off + op->off : NULL;
+	if (verify_read(op, &iov, iov.iov_len ? 1 : 0))
+		return true;
+	req = op_take_req(op);
+	whole_ref(c);
 	if (op->off == 0)
 		op->node->pages.read = true;
 	op_free(op);

@@ -16,6 +16,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/verify.h"
 
 /* The first block of a small writer; grown to a full-size WRITE when more follows. */
 #define GATHER_LEN_MIN (64 * 1024)
@@ -402,6 +403,7 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
 	send_others(f);
 	err = gather(f, bytes, len, off);
 	wrote(f, len, off);
+	verify_wrote(f, bytes, len, off);
 	if (err) {
 		v->replies->err(req, -err);
 		return;

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import signal
@@ -223,6 +224,62 @@ def test_errors_are_those_of_a_local_disk(there, who):
         with pytest.raises(PermissionError):
             open(mnt / "d" / "f", "rb")
     assert os.statvfs(mnt).f_blocks == os.statvfs(srv).f_blocks
+
+
+def test_hash_is_the_servers(there):
+    mnt, srv = there
+    data = os.urandom(100_000)
+    for name in ("f", "it's $(touch pwned)", "a\nb"):
+        (srv / name).write_bytes(data)
+        out = run(os.environ["SFTPFS"], "hash", mnt / name)
+        assert out.startswith(hashlib.sha256(data).hexdigest().encode())
+    with open(mnt / "g", "wb", buffering=0) as f:
+        f.write(b"not closed yet")
+        out = run(os.environ["SFTPFS"], "hash", mnt / "g")
+    assert out.startswith(hashlib.sha256(b"not closed yet").hexdigest().encode())
+
+
+@pytest.mark.own_user
+@pytest.mark.parametrize("name", ["busybox", "busybox-scp"])
+def test_verify(name, top, hosts, who, small_tree):
+    """Whole copies both ways are compared with the server's hash; what others have changed is EIO."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = hosts(name)
+    made = Mounter(top)
+    base = _own_dir(top / f"scpverify{next(serial)}", who)
+    mount = made(who, host.target(who, base), [*mount_args(host, name, who), "-o", "verify"])
+    data = os.urandom(3_000_000)
+
+    def good():
+        run("cp", "-a", small_tree, mount.dir / "tree")
+        (base / "f").write_bytes(data)
+        assert read(mount.dir / "f") == data
+        assert "verify:" not in mount.log_text()
+
+    def bad():
+        f = open(mount.dir / "h", "wb", buffering=0)
+        f.write(data)
+        os.fsync(f.fileno())
+        with open(base / "h", "r+b") as other:
+            other.write(b"other")
+        with pytest.raises(OSError) as caught:
+            f.close()
+        assert caught.value.errno == errno.EIO
+        assert mount.log_text().count("verify: '") == 1
+        (base / "g").write_bytes(data)
+        with open(mount.dir / "g", "rb", buffering=0) as f:
+            f.read(4096)
+            with open(base / "g", "r+b") as other:
+                other.write(b"other")
+            with pytest.raises(OSError):
+                while f.read(1 << 20):
+                    pass
+
+    who.call(good)
+    who.call(bad)
+    mount.umount()
+    made.finish()
 
 
 @pytest.mark.own_user

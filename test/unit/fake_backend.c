@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/sha256.h"
+
 #define NOW_WALL_MS 1000000000LL /* so that the server's time is 1,000,000 s */
 
 struct fake fake;
@@ -240,6 +242,12 @@ static int f_fetch(struct backend *b, const char *path, size_t len_max, be_fetch
 	return 0;
 }
 
+static int f_hash(struct backend *b, const char *path, be_hash_fn *done, void *arg)
+{
+	call_new("hash", path, arg)->hash_fn = done;
+	return 0;
+}
+
 static void f_close(struct backend *b, struct be_file *f)
 {
 	fake.open_count--;
@@ -258,7 +266,7 @@ static const struct be_ops fake_ops = {
     .file_node = f_file_node, .fstat = f_fstat,	      .fsetattr = f_fsetattr,
     .read = f_read,	    .write = f_write,	      .fsync = f_fsync,
     .copy = f_copy,	    .fetch = f_fetch,	      .close = f_close,
-    .quiesce = f_quiesce,
+    .hash = f_hash,	    .quiesce = f_quiesce,
 };
 
 static struct kreq *of(struct vfs_req *req)
@@ -325,6 +333,14 @@ static void r_written(struct vfs_req *req, size_t len)
 	of(req)->written = len;
 }
 
+static void r_hash(struct vfs_req *req, const uint8_t *hash)
+{
+	struct kreq *k = of(req);
+
+	memcpy(k->bytes, hash, SHA256_LEN);
+	k->len = SHA256_LEN;
+}
+
 static void r_statfs(struct vfs_req *req, const struct statvfs *sv)
 {
 	of(req)->sv = *sv;
@@ -353,7 +369,7 @@ static void r_dir_end(struct vfs_req *req)
 static const struct vfs_replies fake_replies = {
     .err = r_err,	  .entry = r_entry, .create = r_create,	  .attr = r_attr,
     .readlink = r_readlink, .open = r_open, .data = r_data,	  .written = r_written,
-    .statfs = r_statfs,	  .dirent = r_dirent, .dir_end = r_dir_end,
+    .statfs = r_statfs,	  .hash = r_hash,	  .dirent = r_dirent, .dir_end = r_dir_end,
 };
 
 void fake_setup(void (*tweak)(struct vfs_config *cfg))
@@ -474,6 +490,14 @@ void fake_target(struct call *c, const char *target)
 	struct call call = take(c);
 
 	call.path_fn(call.arg, &st, target, strlen(target));
+}
+
+void fake_hashed(struct call *c, enum be_code code, const uint8_t *hash)
+{
+	const struct be_status st = {.code = code, .text = ""};
+	struct call call = take(c);
+
+	call.hash_fn(call.arg, &st, code == BE_OK ? hash : NULL);
 }
 
 void fake_named(struct call *c, const char *const *users, const char *const *groups)

@@ -31,6 +31,7 @@ struct call {
 	be_statvfs_fn *statvfs_fn;
 	be_entries_fn *entries_fn;
 	be_id_names_fn *id_names_fn;
+	be_hash_fn *hash_fn;
 	struct be_ids users, groups;
 };
 
@@ -91,6 +92,8 @@ void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len)
 void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
 		  size_t len);
 void fake_target(struct call *c, const char *target);
+
+void fake_hashed(struct call *c, enum be_code code, const uint8_t *hash);
 
 /* NULL: the server cannot tell. */
 void fake_named(struct call *c, const char *const *users, const char *const *groups);

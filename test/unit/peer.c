@@ -119,6 +119,11 @@ static void parse_extended(struct fxp_in *in, struct peer_request *r)
 			fxp_get_attr(in, &r->attr);
 		else if (fxp_in_left(in))
 			copy_str(in, r->path2, sizeof(r->path2));
+		if (strcmp(r->ext, "check-file-name") == 0) {
+			r->off = fxp_get_u64(in, "off");
+			r->len = fxp_get_u64(in, "len");
+			fxp_get_u32(in, "block_size");
+		}
 	}
 }
 
@@ -603,6 +608,19 @@ void peer_id_names(struct peer *p, const struct peer_request *r, const char *use
 
 	fxp_put_str(&out->o, users, users_len);
 	fxp_put_str(&out->o, groups, groups_len);
+	end(p, r->lane, out);
+}
+
+void peer_hash(struct peer *p, const struct peer_request *r, const char *head, const char *name,
+               const void *hash, size_t hash_len)
+{
+	struct out *out = begin(FXP_EXTENDED_REPLY, r->id);
+
+	if (head[0])
+		put_string(out, head);
+	put_string(out, name);
+	for (size_t i = 0; i < hash_len; i++)
+		fxp_put_u8(&out->o, ((const uint8_t *)hash)[i]);
 	end(p, r->lane, out);
 }
 

@@ -136,6 +136,10 @@ void peer_names(struct peer *p, const struct peer_request *r, const char *const 
 void peer_id_names(struct peer *p, const struct peer_request *r, const char *users,
                    size_t users_len, const char *groups, size_t groups_len);
 
+/* The answer to check-file-name; `head` stands before the algorithm's name unless it is "". */
+void peer_hash(struct peer *p, const struct peer_request *r, const char *head, const char *name,
+               const void *hash, size_t hash_len);
+
 /* Any bytes behind the length field. */
 void peer_raw(struct peer *p, uint32_t lane, const void *bytes, size_t len);
 

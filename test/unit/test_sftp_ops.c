@@ -747,6 +747,73 @@ START_TEST(owners_have_names)
 }
 END_TEST
 
+static void got_hash(void *arg, const struct be_status *st, const uint8_t *hash)
+{
+	struct got *got = arg;
+
+	got_status(arg, st);
+	if (st->code == BE_OK)
+		snprintf(got->names, sizeof(got->names), "%.32s", (const char *)hash);
+}
+
+static int ask_other(void *ctx, const char *path, be_hash_fn *done, void *arg)
+{
+	snprintf(ctx, 64, "%s", path);
+	return 0;
+}
+
+static int64_t other_waits(void *ctx)
+{
+	return -1;
+}
+
+static void other_fails(void *ctx)
+{
+}
+
+START_TEST(hash_by_the_server)
+{
+	/* check-file, with the extension's name in front or not; another algorithm is none */
+	static const char *const heads[] = {"", "check-file"};
+	static const char hash[] = "0123456789abcdef0123456789ABCDEF";
+	static char other_path[64];
+	struct fxp_hasher other = {ask_other, other_waits, other_fails, other_path};
+
+	begin();
+	peer_start(&p, "");
+	fxp_backend_hash_by(p.fb, &other);
+	for (unsigned i = 0; i < 2; i++) {
+		struct peer_request *r;
+
+		ck_assert_int_eq(OPS(&p)->hash(BE(&p), "/root/x", got_hash, &g), 0);
+		r = peer_take(&p, FXP_EXTENDED);
+		ck_assert_str_eq(r->ext, "check-file-name");
+		ck_assert_str_eq(r->path, "/root/x");
+		ck_assert_str_eq(r->path2, "sha256");
+		peer_hash(&p, r, heads[i], "sha256", hash, 32);
+		peer_run(&p);
+		ck_assert_str_eq(g.names, hash);
+	}
+	ck_assert_str_eq(other_path, "");
+	ck_assert_int_eq(OPS(&p)->hash(BE(&p), "/root/x", got_hash, &g), 0);
+	peer_hash(&p, peer_take(&p, FXP_EXTENDED), "", "md5", hash, 16);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_UNSUPPORTED);
+	peer_finish(&p);
+
+	begin();
+	p.exts &= ~(1u << EXT_CHECK_FILE);
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->hash(BE(&p), "/root/x", got_hash, &g), 0);
+	peer_run(&p);
+	ck_assert_int_eq(g.code, BE_UNSUPPORTED);
+	fxp_backend_hash_by(p.fb, &other);
+	ck_assert_int_eq(OPS(&p)->hash(BE(&p), "/root/x", got_hash, &g), 0);
+	ck_assert_str_eq(other_path, "/root/x");
+	peer_finish(&p);
+}
+END_TEST
+
 /* One of each call; with some allocation failing each says -ENOMEM or answers exactly once. */
 static unsigned call_all(struct be_file *f, struct data *d, unsigned *started)
 {
@@ -807,4 +874,5 @@ END_TEST
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
            setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
            write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
-           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, no_memory)
+           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, hash_by_the_server,
+           no_memory)
