@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,277 +32,6 @@
 
 #define KNOWN_HOSTS_USER "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 #define KNOWN_HOSTS_SYSTEM "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
-
-/* Return: 0, -EINVAL or -ENOMEM. */
-typedef int apply_fn(struct ssh_config *c, const char *value, void *member);
-
-static int set_string(struct ssh_config *c, const char *value, void *member)
-{
-	char **at = member;
-
-	free(*at);
-	*at = NULL;
-	if (strcasecmp(value, "none") == 0)
-		return 0;
-	*at = strdup(value);
-	return *at ? 0 : -ENOMEM;
-}
-
-static int set_bool(struct ssh_config *c, const char *value, void *member)
-{
-	bool *at = member;
-
-	*at = strcasecmp(value, "yes") == 0 || strcasecmp(value, "true") == 0;
-	return 0;
-}
-
-/* Words beside yes and no narrow what is allowed and do not switch it off: "host-bound". */
-static int set_unless_no(struct ssh_config *c, const char *value, void *member)
-{
-	bool *at = member;
-
-	*at = strcasecmp(value, "no") != 0 && strcasecmp(value, "false") != 0;
-	return 0;
-}
-
-static int set_unsigned(struct ssh_config *c, const char *value, void *member)
-{
-	uint64_t number;
-
-	if (num_parse_u64(value, 10, 0, UINT32_MAX, &number))
-		return -EINVAL;
-	*(unsigned *)member = (unsigned)number;
-	return 0;
-}
-
-static int set_time(struct ssh_config *c, const char *value, void *member)
-{
-	uint64_t seconds;
-
-	if (strcasecmp(value, "none") == 0)
-		return 0;
-	if (num_parse_time(value, UINT32_MAX, &seconds))
-		return -EINVAL;
-	*(unsigned *)member = (unsigned)seconds;
-	return 0;
-}
-
-static int add_string(struct ssh_config *c, const char *value, void *member)
-{
-	return strings_add(member, value);
-}
-
-static int add_words(struct ssh_config *c, const char *value, void *member)
-{
-	return strings_add_words(member, value);
-}
-
-static int set_family(struct ssh_config *c, const char *value, void *member)
-{
-	c->address_family = strcasecmp(value, "inet") == 0    ? AF_INET
-			    : strcasecmp(value, "inet6") == 0 ? AF_INET6
-							      : AF_UNSPEC;
-	return 0;
-}
-
-static int set_policy(struct ssh_config *c, const char *value, void *member)
-{
-	static const struct {
-		const char *name;
-		enum ssh_host_key_policy policy;
-	} names[] = {
-	    {"ask", SSH_HOST_KEY_ASK}, {"yes", SSH_HOST_KEY_YES}, {"true", SSH_HOST_KEY_YES},
-	    {"no", SSH_HOST_KEY_NO},   {"off", SSH_HOST_KEY_NO},  {"false", SSH_HOST_KEY_NO},
-	    {"accept-new", SSH_HOST_KEY_ACCEPT_NEW},
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcasecmp(value, names[i].name) == 0) {
-			c->host_key_policy = names[i].policy;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-/* "bytes seconds", or as the user writes it: "1G 1h", "default none". */
-static int set_rekey(struct ssh_config *c, const char *value, void *member)
-{
-	char bytes[32], seconds[32] = "0";
-	uint64_t number;
-
-	if (sscanf(value, "%31s %31s", bytes, seconds) < 1)
-		return -EINVAL;
-	if (strcasecmp(bytes, "default") != 0) {
-		if (num_parse_size(bytes, 0, UINT64_MAX, &number))
-			return -EINVAL;
-		c->rekey_len = number;
-	}
-	if (strcasecmp(seconds, "none") != 0) {
-		if (num_parse_time(seconds, UINT32_MAX, &number))
-			return -EINVAL;
-		c->rekey_s = (uint32_t)number;
-	}
-	return 0;
-}
-
-/* Two values: interactive and bulk sessions. Ours is of the second kind. */
-static int set_ip_qos(struct ssh_config *c, const char *value, void *member)
-{
-	static const struct {
-		const char *name;
-		int tos;
-	} names[] = {
-	    {"ef", 0xb8},   {"le", 0x04},	{"lowdelay", 0x10}, {"throughput", 0x08},
-	    {"none", -1},   {"cs0", 0x00},	{"cs1", 0x20},	    {"cs2", 0x40},
-	    {"cs3", 0x60},  {"cs4", 0x80},	{"cs5", 0xa0},	    {"cs6", 0xc0},
-	    {"cs7", 0xe0},  {"af11", 0x28},	{"af12", 0x30},	    {"af13", 0x38},
-	    {"af21", 0x48}, {"af22", 0x50},	{"af23", 0x58},	    {"af31", 0x68},
-	    {"af32", 0x70}, {"af33", 0x78},	{"af41", 0x88},	    {"af42", 0x90},
-	    {"af43", 0x98},
-	};
-	const char *last = strrchr(value, ' ');
-	uint64_t number;
-
-	last = last ? last + 1 : value;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcasecmp(last, names[i].name) == 0) {
-			c->ip_qos = names[i].tos;
-			return 0;
-		}
-	}
-	if (strncasecmp(last, "0x", 2) == 0) {
-		if (num_parse_u64(last + 2, 16, 0, 255, &number))
-			return -EINVAL;
-	} else if (num_parse_u64(last, 10, 0, 255, &number)) {
-		return -EINVAL;
-	}
-	c->ip_qos = (int)number;
-	return 0;
-}
-
-/* The first value of a name wins. */
-static int add_env(struct ssh_config *c, const char *pair)
-{
-	size_t len = strcspn(pair, "=");
-
-	for (size_t i = 0; i < c->env.count; i++)
-		if (strncmp(c->env.at[i], pair, len + 1) == 0)
-			return 0;
-	return strings_add(&c->env, pair);
-}
-
-static int set_env(struct ssh_config *c, const char *value, void *member)
-{
-	return strchr(value, '=') ? add_env(c, value) : -EINVAL;
-}
-
-/*
- * A locale changes nothing of SFTP, and Debian's configuration sends it to everybody: each variable is
- * a round trip before a channel is of use.
- */
-static bool is_locale(const char *pair)
-{
-	return strncmp(pair, "LANG=", 5) == 0 || strncmp(pair, "LC_", 3) == 0;
-}
-
-/* One pattern; those of several SendEnv come one by one. */
-static int send_env(struct ssh_config *c, const char *value, void *member)
-{
-	int rc = 0;
-
-	for (char **at = environ; !rc && *at; at++) {
-		char name[128];
-		size_t len = strcspn(*at, "=");
-
-		if (len >= sizeof(name) || is_locale(*at))
-			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)len, *at);
-		if (fnmatch(value, name, 0) == 0)
-			rc = add_env(c, *at);
-	}
-	return rc;
-}
-
-enum keyword_flags {
-	KEYWORD_NOT_DEFAULT = 1, /* ssh's own default is not ours: only what the user set counts */
-};
-
-#define MEMBER(name) offsetof(struct ssh_config, name)
-
-static const struct keyword {
-	const char *name;
-	apply_fn *apply;
-	size_t member;
-	unsigned flags;
-} keywords[] = {
-    {"addressfamily", set_family, 0, 0},
-    {"batchmode", set_bool, MEMBER(batch_mode), 0},
-    {"bindaddress", set_string, MEMBER(bind_address), 0},
-    {"bindinterface", set_string, MEMBER(bind_interface), 0},
-    {"certificatefile", add_string, MEMBER(certificates), 0},
-    {"ciphers", set_string, MEMBER(ciphers), KEYWORD_NOT_DEFAULT},
-    {"compression", set_bool, MEMBER(compression), 0},
-    {"connectionattempts", set_unsigned, MEMBER(connection_attempts), 0},
-    {"connecttimeout", set_time, MEMBER(connect_timeout_s), KEYWORD_NOT_DEFAULT},
-    {"fingerprinthash", set_string, MEMBER(fingerprint_hash), 0},
-    {"globalknownhostsfile", add_words, MEMBER(global_known_hosts), 0},
-    {"gssapiauthentication", set_bool, MEMBER(gssapi_auth), 0},
-    {"gssapidelegatecredentials", set_bool, MEMBER(gssapi_delegate), 0},
-    {"hashknownhosts", set_bool, MEMBER(hash_known_hosts), 0},
-    {"hostkeyalgorithms", set_string, MEMBER(host_key_algorithms), KEYWORD_NOT_DEFAULT},
-    {"hostkeyalias", set_string, MEMBER(host_key_alias), 0},
-    {"hostname", set_string, MEMBER(hostname), 0},
-    {"identitiesonly", set_bool, MEMBER(identities_only), 0},
-    {"identityagent", set_string, MEMBER(identity_agent), 0},
-    {"identityfile", add_string, MEMBER(identities), KEYWORD_NOT_DEFAULT},
-    {"ipqos", set_ip_qos, 0, 0},
-    {"kbdinteractiveauthentication", set_bool, MEMBER(kbdint_auth), 0},
-    {"kexalgorithms", set_string, MEMBER(kex), KEYWORD_NOT_DEFAULT},
-    {"knownhostscommand", set_string, MEMBER(known_hosts_command), 0},
-    {"macs", set_string, MEMBER(macs), KEYWORD_NOT_DEFAULT},
-    {"nohostauthenticationforlocalhost", set_bool, MEMBER(trust_localhost), 0},
-    {"numberofpasswordprompts", set_unsigned, MEMBER(password_prompts), 0},
-    {"passwordauthentication", set_bool, MEMBER(password_auth), 0},
-    {"port", set_unsigned, MEMBER(port), 0},
-    {"preferredauthentications", set_string, MEMBER(auth_order), 0},
-    {"proxycommand", set_string, MEMBER(proxy_command), 0},
-    {"proxyjump", set_string, MEMBER(proxy_jump), 0},
-    {"proxyusefdpass", set_bool, MEMBER(proxy_fdpass), 0},
-    {"pubkeyacceptedalgorithms", set_string, MEMBER(pubkey_algorithms), KEYWORD_NOT_DEFAULT},
-    {"pubkeyauthentication", set_unless_no, MEMBER(pubkey_auth), 0},
-    {"rekeylimit", set_rekey, 0, 0},
-    {"requiredrsasize", set_unsigned, MEMBER(rsa_min_bits), KEYWORD_NOT_DEFAULT},
-    {"revokedhostkeys", set_string, MEMBER(revoked_host_keys), 0},
-    {"sendenv", send_env, 0, 0},
-    {"serveralivecountmax", set_unsigned, MEMBER(alive_count_max), KEYWORD_NOT_DEFAULT},
-    {"serveraliveinterval", set_time, MEMBER(alive_interval_s), KEYWORD_NOT_DEFAULT},
-    {"setenv", set_env, 0, 0},
-    {"stricthostkeychecking", set_policy, 0, 0},
-    {"tcpkeepalive", set_bool, MEMBER(tcp_keepalive), 0},
-    {"user", set_string, MEMBER(user), 0},
-    {"userknownhostsfile", add_words, MEMBER(user_known_hosts), 0},
-    {"verifyhostkeydns", set_unless_no, MEMBER(dns_asked), 0},
-};
-
-static const struct keyword *keyword_find(const char *name)
-{
-	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
-		if (strcasecmp(keywords[i].name, name) == 0)
-			return &keywords[i];
-	return NULL;
-}
-
-static int keyword_apply(struct ssh_config *c, const struct keyword *k, const char *value,
-			 struct link_error *err)
-{
-	int rc = k->apply(c, value, (char *)c + k->member);
-
-	if (rc == -EINVAL)
-		conn_error(err, LINK_FAIL_NONE, "ssh configuration: '%s' is not a value of '%s'",
-			   value, k->name);
-	return rc;
-}
 
 static bool lines_have(const struct config_lines *lines, const char *key, const char *value)
 {
@@ -362,14 +90,14 @@ static int apply_lines(struct ssh_config *c, const struct config_lines *lines,
 		       const struct config_lines *defaults, struct link_error *err)
 {
 	for (size_t i = 0; i < lines->keys.count; i++) {
-		const struct keyword *k = keyword_find(lines->keys.at[i]);
+		const struct config_keyword *k = config_keyword_find(lines->keys.at[i]);
 		int rc;
 
 		if (!k)
 			continue;
 		if ((k->flags & KEYWORD_NOT_DEFAULT) && is_default(lines, defaults, k->name))
 			continue;
-		rc = keyword_apply(c, k, lines->values.at[i], err);
+		rc = config_keyword_apply(c, k, lines->values.at[i], err);
 		if (rc)
 			return rc;
 	}
@@ -399,16 +127,16 @@ static int apply_command_line(struct ssh_config *c, const struct ssh_request *re
 
 	for (size_t i = 0; !rc && req->keywords && req->keywords[i]; i++) {
 		const char *value = split_keyword(req->keywords[i], name, sizeof(name));
-		const struct keyword *k = keyword_find(name);
+		const struct config_keyword *k = config_keyword_find(name);
 		bool again = false;
 
 		for (size_t j = 0; j < seen.count; j++)
 			again |= strcasecmp(seen.at[j], name) == 0;
-		if (!k || (again && k->apply != add_string))
+		if (!k || (again && !(k->flags & KEYWORD_ADDS)))
 			continue;
 		rc = strings_add(&seen, name);
 		if (!rc)
-			rc = keyword_apply(c, k, value, err);
+			rc = config_keyword_apply(c, k, value, err);
 	}
 	strings_finish(&seen);
 	return rc;
@@ -427,7 +155,7 @@ static int apply_set_defaults(struct ssh_config *c, const struct ssh_request *re
 	for (size_t i = 0; !rc && i < lines.keys.count; i++)
 		for (size_t j = 0; !rc && j < 2; j++)
 			if (strcmp(lines.keys.at[i], alive_names[j]) == 0)
-				rc = keyword_apply(c, keyword_find(alive_names[j]), lines.values.at[i],
+				rc = config_keyword_apply(c, config_keyword_find(alive_names[j]), lines.values.at[i],
 						   err);
 	config_lines_finish(&lines);
 	return rc;
@@ -444,7 +172,7 @@ static int apply_typed_defaults(struct ssh_config *c, const struct ssh_request *
 
 		for (size_t j = 0; j < 2; j++)
 			if (strcasecmp(name, alive_names[j]) == 0)
-				return keyword_apply(c, keyword_find(name), value, err);
+				return config_keyword_apply(c, config_keyword_find(name), value, err);
 	}
 	return 0;
 }
@@ -524,9 +252,10 @@ static int apply_request(struct ssh_config *c, const struct ssh_request *req)
 {
 	struct passwd *pw;
 
-	if (req->user && set_string(c, req->user, &c->user))
-		return -ENOMEM;
-	if (!c->user) {
+	if (req->user) {
+		free(c->user);
+		c->user = strdup(req->user);
+	} else if (!c->user) {
 		pw = getpwuid(getuid());
 		c->user = strdup(pw ? pw->pw_name : "nobody");
 	}

@@ -14,6 +14,28 @@ struct config_lines {
 
 void config_lines_finish(struct config_lines *lines);
 
+/* Puts a value into `member` of `c`. Return: 0, -EINVAL or -ENOMEM. */
+typedef int config_apply_fn(struct ssh_config *c, const char *value, void *member);
+
+enum config_keyword_flags {
+	KEYWORD_NOT_DEFAULT = 1, /* ssh's own default is not ours: only what the user set counts */
+	KEYWORD_ADDS = 2,	 /* several values add up; else the first one wins */
+};
+
+struct config_keyword {
+	const char *name; /* lower case */
+	config_apply_fn *apply;
+	size_t member; /* offset in struct ssh_config */
+	unsigned flags;
+};
+
+/* Upper or lower case. Return: NULL when it has no effect here. */
+const struct config_keyword *config_keyword_find(const char *name);
+
+/* Return: 0, -ENOMEM, or -EINVAL with `err` filled. */
+int config_keyword_apply(struct ssh_config *c, const struct config_keyword *k, const char *value,
+			 struct link_error *err);
+
 /*
  * Runs `ssh -G` as `req` says; with `defaults` for an unknown host and without any file, which
  * shows ssh's own defaults. Return: 0; -ENOENT: no ssh program; -EINVAL: `err` says what ssh said.

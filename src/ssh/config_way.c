@@ -15,6 +15,8 @@
 #include "ssh/conn.h"
 #include "ssh/secret.h"
 
+#define DAY_S (24 * 3600)
+
 /* Reads the first line of a file. Return: 0 or a negative errno. */
 static int read_password(const char *path, struct secret **out)
 {
@@ -131,6 +133,9 @@ int config_way(const struct ssh_request *req, struct ssh_config *c, struct link_
 		}
 	}
 	c->bind_port = req->bind_port;
+	/* 0 leaves it to the kernel, which gives up sooner than that. */
+	if (c->connect_timeout_s == 0)
+		c->connect_timeout_s = DAY_S;
 	/* A limit for connecting is one for the first words too, as with ssh. */
 	if (c->connect_timeout_s < c->banner_timeout_s)
 		c->banner_timeout_s = c->connect_timeout_s;

@@ -26,6 +26,9 @@ from trees import make_tree  # noqa: E402
 
 serial = itertools.count()
 
+# For what does not depend on who mounts.
+anybody = pytest.mark.parametrize("who", ["user" if os.geteuid() == 0 else "myself"], indirect=True, scope="session")
+
 
 def pytest_pyfunc_call(pyfuncitem):
     """Run the body of the test as `who`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import login_args
+from conftest import anybody, login_args
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from server import Sshd, keygen
 from waiting import wait_until
@@ -119,6 +119,7 @@ def test_type_that_is_known_is_asked_for(host):
     assert "CHANGED" in said
 
 
+@anybody
 def test_order_of_types_is_that_of_ssh(host, area):
     """Of the types that are known the first one of HostKeyAlgorithms, not of the file."""
     old = keygen(area / "old", "rsa")
@@ -129,6 +130,7 @@ def test_order_of_types_is_that_of_ssh(host, area):
     host.try_it(host.known(host.line(host.rsa)), HostKeyAlgorithms="-ecdsa*")
 
 
+@anybody
 def test_known_hosts_command(host, area):
     """As ssh runs it: once for the order of types, then for the key, with and without the port."""
     script, log = area / "hosts of mine", area / "log"

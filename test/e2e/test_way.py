@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import login_args, serial
+from conftest import anybody, login_args, serial
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
@@ -20,9 +20,6 @@ from server import Sshd, command_of, descendants, free_port, keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
-
-# For what does not depend on who mounts.
-anybody = pytest.mark.parametrize("who", ["user" if os.geteuid() == 0 else "myself"], indirect=True, scope="session")
 
 USAGE, NETWORK, HOST_KEY, LOGIN, REMOTE, PROXY, MOUNT_POINT = range(1, 8)
 

@@ -54,11 +54,14 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("Ciphers=aes256-ctr", same(c.ciphers, "aes256-ctr"))                                    \
 	is("Compression=yes", c.compression)                                                       \
 	is("ConnectionAttempts=4", c.connection_attempts == 4)                                     \
+	is("ConnectTimeout=0", c.connect_timeout_s > 3600)                                         \
 	is("ConnectTimeout=7", c.connect_timeout_s == 7)                                           \
 	is("FingerprintHash=md5", same(c.fingerprint_hash, "MD5"))                                 \
 	is("GlobalKnownHostsFile=/g /h", c.global_known_hosts.count == 2)                          \
 	is("GSSAPIAuthentication=no", !c.gssapi_auth)                                              \
 	is("GSSAPIDelegateCredentials=yes", c.gssapi_delegate)                                     \
+	is("GlobalKnownHostsFile=\"/a b\" /c \"~/d  e f\"",                                        \
+	   c.global_known_hosts.count == 3 && same(c.global_known_hosts.at[0], "/a b"))            \
 	is("HashKnownHosts=yes", c.hash_known_hosts)                                               \
 	is("HostKeyAlgorithms=ssh-ed25519", same(c.host_key_algorithms, "ssh-ed25519"))            \
 	is("HostKeyAlias=a", same(c.host_key_alias, "a"))                                          \
@@ -98,6 +101,7 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("StrictHostKeyChecking=no", c.host_key_policy == SSH_HOST_KEY_NO)                       \
 	is("TCPKeepAlive=no", !c.tcp_keepalive)                                                    \
 	is("User=%i", same(c.user, "%i"))                                                          \
+	is("User=none", same(c.user, "none"))                                                      \
 	is("UserKnownHostsFile=/a /b/%h", same(c.user_known_hosts.at[1], "/b/h.example"))          \
 	is("UserKnownHostsFile=none", c.user_known_hosts.count == 0)                               \
 	is("VerifyHostKeyDNS=ask", c.dns_asked)
