@@ -23,8 +23,9 @@ const char scp_shell_script[] =
     " L() { stat -L -f \"$B\" \"$1\" </dev/null; }\n"
     " A() { stat -f \"$B %N\" \"$@\" </dev/null; }\n"
     "else\n"
-    " S() { ls -lnid \"$1\" </dev/null | sed '1s/^ */L/'; Z \"$1\"; }\n"
-    " L() { ls -lniLd \"$1\" </dev/null | sed '1s/^ */L/'; [ -e \"$1\" ] || Z \"$1\"; }\n"
+    /* the first line only: names, and where links lead, may have more */
+    " S() { ls -lnid \"$1\" </dev/null | sed 's/^ */L/;q'; Z \"$1\"; }\n"
+    " L() { ls -lniLd \"$1\" </dev/null | sed 's/^ */L/;q'; [ -e \"$1\" ] || Z \"$1\"; }\n"
     /* where a link leads is shown behind its name, which must end the line */
     " A() { for n; do printf 'L%s %s\\n' \"$(ls -lnid \"$n\" </dev/null | sed '1s/^ *//;s, \\./.*,,;q')\""
     " \"$n\"; done; }\n"
@@ -44,15 +45,21 @@ const char scp_shell_script[] =
     " case $2 in *w*) [ ! -d \"$1\" ] || { R e21; return; }; [ -w \"$1\" ] || { R e13; return; };"
     " esac\n"
     " printf %s \"$a\"; R 0; }\n"
+    /* rename f to t, a link to a directory, which mv would move into: it steps aside */
+    "U() { o=${t%/*}/.sftpfs-$$; mv -f \"$t\" \"$o\" 2>&1 </dev/null || { R 1; return; }\n"
+    " if mv -f \"$f\" \"$t\" 2>&1 </dev/null; then rm -f \"$o\" </dev/null; R 0\n"
+    " else mv -f \"$o\" \"$t\" </dev/null; R 1; fi; }\n"
     /* rename f to t. rename(2) tells kinds apart, mv may not: it would move into a directory. */
     "if mv -T 2>&1 </dev/null | grep -qi 'invalid\\|illegal\\|unrecognized\\|unknown'; then\n"
     " M() { if [ -d \"$t\" ] && [ ! -h \"$t\" ]; then\n"
     "   if [ ! -d \"$f\" ] || [ -h \"$f\" ]; then R e21; return; fi\n"
     "   rmdir \"$t\" 2>&1 </dev/null || { R 1; return; }\n"
-    "  elif [ -d \"$t\" ]; then rm -f \"$t\" </dev/null; fi\n"
+    "  elif [ -d \"$t\" ]; then U; return; fi\n"
     "  mv -f \"$f\" \"$t\" 2>&1 </dev/null; R $?; }\n"
     "else\n"
-    " M() { mv -f -T \"$f\" \"$t\" 2>&1 </dev/null; R $?; }\n"
+    " M() { mv -f -T \"$f\" \"$t\" 2>&1 </dev/null; s=$?\n"
+    /* BusyBox has -T and follows the link all the same */
+    "  if [ $s != 0 ] && [ -h \"$t\" ] && [ -d \"$t\" ]; then U; else R $s; fi; }\n"
     "fi\n"
     /* exactly as many bytes as announced, whatever happens to the file meanwhile */
     "T() { a=$(L \"$1\" 2>&1) || { printf %s \"$a\"; R 1; return; }\n"

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import userland
 from busybox import BusyBoxHost
 from conftest import Mounter, _own_dir, login_args
 from server import Sshd
@@ -34,6 +35,10 @@ def hosts(top, people, sshd):
             place = top / f"host-{name}-{next(serial)}"
             if name == "bare":
                 made[name] = Sshd(place, {"Subsystem": None}, people.values(), HIDE_SFTP_SERVER)
+            elif name in ("bsd", "ls"):
+                path = userland.make(place / "bin", name)
+                made[name] = Sshd(place, {"Subsystem": None, "SetEnv": f"SHLVL=1 PATH={path}"}, people.values(),
+                                  HIDE_SFTP_SERVER)
             elif name == "exec":
                 made[name] = Sshd(place, {"Subsystem": None}, people.values())
             else:
@@ -77,6 +82,13 @@ def there(scp_mount, who):
 def small_tree(top, who):
     path = _own_dir(top / f"small-{who.name}-{next(serial)}", who) / "tree"
     who.call(make_tree, path, 12, 80)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny_tree(top, who):
+    path = _own_dir(top / f"tiny-{who.name}-{next(serial)}", who) / "tree"
+    who.call(make_tree, path, 3, 10)
     return path
 
 
@@ -241,14 +253,13 @@ def test_hash_is_the_servers(there):
 
 @pytest.mark.own_user
 @pytest.mark.parametrize("name", ["busybox", "busybox-scp"])
-def test_verify(name, top, hosts, who, small_tree):
+def test_verify(name, top, hosts, who, small_tree, mounter):
     """Whole copies both ways are compared with the server's hash; what others have changed is EIO."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     host = hosts(name)
-    made = Mounter(top)
     base = _own_dir(top / f"scpverify{next(serial)}", who)
-    mount = made(who, host.target(who, base), [*mount_args(host, name, who), "-o", "verify"])
+    mount = mounter(who, host.target(who, base), [*mount_args(host, name, who), "-o", "verify"])
     data = os.urandom(3_000_000)
 
     def good():
@@ -278,8 +289,6 @@ def test_verify(name, top, hosts, who, small_tree):
 
     who.call(good)
     who.call(bad)
-    mount.umount()
-    made.finish()
 
 
 @pytest.mark.own_user
@@ -319,6 +328,55 @@ def test_a_cut_in_the_middle_is_not_seen(top, hosts, who):
     assert sorted(os.listdir(base)) == ["new", "there"]
     assert mount.log_text().count("connected again") >= 1
     made.finish()
+
+
+@pytest.mark.own_user
+@pytest.mark.parametrize("name", ["bsd", "ls"])
+def test_other_userlands(name, top, hosts, who, tiny_tree, mounter):
+    """BSD's stat and mv; no stat at all, where ls tells names and attributes, to the minute or the day."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = hosts(name)
+    base = _own_dir(top / f"scpother{next(serial)}", who)
+    mount = mounter(who, host.target(who, base), login_args(host, who))
+    times = name == "bsd"
+
+    def body():
+        run("cp", "-a", tiny_tree, mount.dir / "tree")
+        same(tiny_tree, base / "tree")
+        same(tiny_tree, mount.dir / "tree", times)
+        (base / "now").touch()
+        (base / "new\nline").mkdir()
+        assert abs(os.stat(mount.dir / "now").st_mtime - os.stat(base / "now").st_mtime) < 61
+        assert sorted(os.listdir(mount.dir)) == sorted(os.listdir(base))
+        for path in ("tree/odd", "tree/link", "tree/hard", "tree"):
+            there, here = os.lstat(base / path), os.lstat(mount.dir / path)
+            assert (here.st_mode, here.st_uid, here.st_gid) == (there.st_mode, there.st_uid, there.st_gid)
+        assert os.stat(mount.dir / "tree" / "hard").st_nlink == os.stat(base / "tree" / "hard").st_nlink
+        os.mkdir(mount.dir / "d")
+        os.mkdir(mount.dir / "e")
+        (mount.dir / "d" / "f").write_text("text")
+        os.rename(mount.dir / "d", mount.dir / "e")  # replaces the empty directory, does not move into it
+        assert (base / "e" / "f").read_text() == "text" and not (base / "d").exists()
+        os.symlink("e", mount.dir / "to-e")
+        (mount.dir / "g").write_text("g")
+        os.rename(mount.dir / "g", mount.dir / "to-e")  # replaces the link
+        assert (base / "to-e").read_text() == "g" and os.listdir(base / "e") == ["f"]
+        os.truncate(mount.dir / "to-e", 100)
+        assert (base / "to-e").read_bytes() == b"g".ljust(100, b"\0")
+        for call, code in ((lambda: os.rename(mount.dir / "to-e", mount.dir / "e"), "EISDIR"),
+                           (lambda: os.rmdir(mount.dir / "e"), "ENOTEMPTY"),
+                           (lambda: os.stat(mount.dir / "no\nsuch"), "ENOENT"),
+                           (lambda: os.mkdir(mount.dir / "e"), "EEXIST")):
+            with pytest.raises(OSError) as caught:
+                call()
+            assert errno.errorcode[caught.value.errno] == code
+        assert abs(os.statvfs(mount.dir).f_blocks * os.statvfs(mount.dir).f_frsize -
+                   os.statvfs(base).f_blocks * os.statvfs(base).f_frsize) < 1 << 20
+        run("rm", "-rf", mount.dir / "tree")
+        assert not (base / "tree").exists()
+
+    who.call(body)
 
 
 HOSTILE = {
