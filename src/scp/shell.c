@@ -310,6 +310,15 @@ broken:
 	return false;
 }
 
+static void take_replies(struct scp_shell *sh)
+{
+	while (!list_empty(&sh->in_flight) && sh->in.len && !sh->own_error.fail && take_reply(sh))
+		;
+	/* It would be taken for the beginning of the next reply. */
+	if (list_empty(&sh->in_flight) && sh->in.len && !sh->own_error.fail)
+		session_break(sh, LINK_FAIL_SFTP, "the server's shell says what was not asked");
+}
+
 /* Return: true when the greeting was found; what was before it is dropped. */
 static bool take_greeting(struct scp_shell *sh)
 {
@@ -365,9 +374,7 @@ static void on_lane_packet(void *ctx, uint32_t lane, struct data *packet, size_t
 		if (buf_failed(&sh->in))
 			session_break(sh, LINK_FAIL_SFTP, "the server's reply is too long");
 		else if (sh->greeted || take_greeting(sh))
-			while (!list_empty(&sh->in_flight) && sh->in.len && !sh->own_error.fail &&
-			       take_reply(sh))
-				;
+			take_replies(sh);
 	}
 	data_unref(packet);
 }
