@@ -493,8 +493,6 @@ static int check(struct parse *p)
 		               "ssh_command, directport, vsock or passive");
 	if (!o->host[0] && !o->passive && !o->vsock)
 		return fail(p, "the host is missing in '%s'", o->source);
-	if (o->contain_symlinks && o->transform_symlinks)
-		return fail(p, "contain_symlinks and transform_symlinks exclude each other");
 	return 0;
 }
 

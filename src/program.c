@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -152,6 +153,19 @@ static bool go_on(struct program *p)
 	return !stopped_by;
 }
 
+/* sshd lets an expired password in, and its session then says so instead of serving files. */
+static void explain_expired_password(struct program *p)
+{
+	char text[sizeof(p->error.text)];
+
+	if (p->error.fail != LINK_FAIL_SFTP || !strcasestr(p->error.text, "password change required"))
+		return;
+	memcpy(text, p->error.text, sizeof(text));
+	snprintf(p->error.text, sizeof(p->error.text),
+	         "the password has expired: change it with ssh, then mount again (%.200s)", text);
+	p->error.fail = LINK_FAIL_AUTH;
+}
+
 int program_connect(struct program *p)
 {
 	const struct options *o = p->options;
@@ -163,8 +177,9 @@ int program_connect(struct program *p)
 	if (r)
 		return stopped_by ? stopped(p) : r;
 	r = program_backend_choose(p, dir, go_on);
+	explain_expired_password(p);
 	if (r && !stopped_by)
-		return r;
+		return r == LINK_FAIL_SFTP ? (int)p->error.fail : r;
 	if (o->delay_connect) {
 		p->root = strdup(dir);
 		if (!p->root)

@@ -69,6 +69,7 @@ struct fxp_lane {
 	unsigned in_flight_count;
 	unsigned read_count; /* READs among them */
 	struct fxp_handles handles;
+	char said[160]; /* the last line of its standard error */
 };
 
 typedef void fxr_done_fn(void *arg, const struct fxr_answer *answer);

@@ -105,6 +105,8 @@ struct ssh_config {
 
 	/* Login. */
 	bool pubkey_auth, password_auth, kbdint_auth, gssapi_auth, gssapi_delegate;
+	char *gssapi_server; /* names at Kerberos; NULL: the host's, the ticket's */
+	char *gssapi_client;
 	char *auth_order; /* PreferredAuthentications */
 	struct ssh_strings identities; /* the user's own, in order */
 	struct ssh_strings default_identities;

@@ -4,6 +4,7 @@
  * Spec: filexfer-02 section 4.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -281,11 +282,19 @@ static void on_lane_packet(void *ctx, uint32_t id, struct data *packet, size_t l
 	data_unref(packet);
 }
 
+/* The last line of it is kept: it says why the server ends, if it does. */
 static void on_lane_stderr(void *ctx, uint32_t id, const uint8_t *bytes, size_t len)
 {
-	(void)ctx;
-	log_info(LOG_SFTP, "lane=%u server says: %.*s", id, (int)(len < 512 ? len : 512),
-	         (const char *)bytes);
+	struct fxp_lane *lane = lane_find(ctx, id);
+	const char *text = (const char *)bytes, *line;
+
+	log_info(LOG_SFTP, "lane=%u server says: %.*s", id, (int)(len < 512 ? len : 512), text);
+	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		len--;
+	line = memrchr(text, '\n', len);
+	line = line ? line + 1 : text;
+	if (lane)
+		snprintf(lane->said, sizeof(lane->said), "%.*s", (int)(text + len - line), line);
 }
 
 static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
@@ -304,8 +313,8 @@ static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
 	 * connection, so it is one.
 	 */
 	if (exit_status >= 0)
-		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended with exit status %d",
-		                 exit_status);
+		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended with exit status %d%s%s",
+		                 exit_status, lane->said[0] ? ": " : "", lane->said);
 	else
 		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended");
 }

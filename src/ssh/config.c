@@ -74,8 +74,8 @@ static void name_without_effect(const struct config_lines *lines,
 				const struct config_lines *defaults)
 {
 	static const char *const names[] = {
-	    "addkeystoagent",  "gssapikeyexchange", "hostbasedauthentication",
-	    "pkcs11provider",  "verifyhostkeydns",
+	    "addkeystoagent",	       "gssapikeyexchange", "gssapitrustdns",
+	    "hostbasedauthentication", "pkcs11provider",    "verifyhostkeydns",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -344,8 +344,9 @@ void ssh_config_finish(struct ssh_config *c)
 	char *strings[] = {c->host, c->hostname, c->user, c->sftp_server, c->bind_address,
 			   c->bind_interface, c->proxy_command, c->proxy_jump, c->ciphers, c->macs,
 			   c->kex, c->host_key_algorithms, c->pubkey_algorithms, c->host_key_alias,
-			   c->revoked_host_keys, c->known_hosts_command, c->fingerprint_hash, c->auth_order, c->identity_agent,
-			   c->config_file};
+			   c->revoked_host_keys, c->known_hosts_command, c->fingerprint_hash,
+			   c->auth_order, c->identity_agent, c->config_file, c->gssapi_server,
+			   c->gssapi_client};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

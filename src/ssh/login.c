@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "login_parts.h"
 #include "util/buf.h"
@@ -68,28 +67,22 @@ enum outcome login_outcome(struct login *lg, int rc)
 
 /* --- GSSAPI -------------------------------------------------------------------------------- */
 
-/* Without a ticket the libraries may ask name servers at length for nothing. */
-static bool have_ticket(void)
-{
-	char path[64];
-	const char *cache = getenv("KRB5CCNAME");
-
-	if (cache && cache[0])
-		return true;
-	snprintf(path, sizeof(path), "/tmp/krb5cc_%u", (unsigned)getuid());
-	return access(path, R_OK) == 0;
-}
-
+/* Without a ticket the libraries say so before anything is sent, and nothing was tried. */
 static enum outcome login_gssapi(struct login *lg)
 {
-	int delegate = lg->sc->cfg.gssapi_delegate;
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	int delegate = cfg->gssapi_delegate;
+	uint64_t sent_before = lg->sc->packet_counter.out_packets;
 	int rc;
 
-	if (!have_ticket())
-		return LOGIN_DENIED;
 	ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_DELEGATE_CREDENTIALS, &delegate);
-	lg->tried |= SSH_AUTH_METHOD_GSSAPI_MIC;
+	if (cfg->gssapi_server)
+		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_SERVER_IDENTITY, cfg->gssapi_server);
+	if (cfg->gssapi_client)
+		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_CLIENT_IDENTITY, cfg->gssapi_client);
 	LOGIN_CALL(lg, rc, ssh_userauth_gssapi(lg->session));
+	if (lg->sc->packet_counter.out_packets != sent_before)
+		lg->tried |= SSH_AUTH_METHOD_GSSAPI_MIC;
 	return login_outcome(lg, rc);
 }
 
@@ -198,10 +191,37 @@ static void add_methods(struct buf *b, int bits)
 		buf_add_str(b, "nothing we know");
 }
 
+/* Is `name` one of the comma-separated words of `list`? */
+static bool names(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; *list; list += *list == ',') {
+		if (strcspn(list, ",") == len && memcmp(list, name, len) == 0)
+			return true;
+		list += strcspn(list, ",");
+	}
+	return false;
+}
+
+/* What the server would take and the configuration lets us try. */
+static int usable_methods(const struct login *lg)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	int usable = 0;
+
+	for (size_t i = 0; i < METHOD_COUNT; i++)
+		if (method_enabled(cfg, methods[i].bit) &&
+		    (!cfg->auth_order || names(cfg->auth_order, methods[i].name)))
+			usable |= methods[i].bit;
+	return usable & lg->methods;
+}
+
 static void explain_denied(struct login *lg, struct link_error *err)
 {
 	const struct ssh_config *cfg = &lg->sc->cfg;
 	struct buf b = BUF_INIT;
+	int usable = usable_methods(lg);
 
 	if (lg->accepted) {
 		buf_addf(&b, "'%s' accepted ", cfg->host);
@@ -222,9 +242,11 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	else if (lg->agent_error)
 		buf_addf(&b, "; the agent does not answer: %s", strerror(-lg->agent_error));
 	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done && !cfg->password_stdin &&
-		 lg->methods & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
+		 usable & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
 		buf_add_str(&b, "; there is no terminal to ask for a password on (see "
 				"password_stdin)");
+	else if (!lg->tried && usable & SSH_AUTH_METHOD_GSSAPI_MIC)
+		buf_add_str(&b, "; there is no Kerberos ticket (see kinit)");
 	conn_error(err, LINK_FAIL_AUTH, "%s",
 		   buf_failed(&b) ? "login refused" : (const char *)b.bytes);
 	buf_finish(&b);
@@ -304,10 +326,6 @@ int login_run(struct ssh_conn *sc, struct link_error *err)
 			sc->store.password = NULL;
 		}
 		rc = 0;
-		if (!sc->cfg.keep_password) {
-			secret_destroy(sc->store.password);
-			sc->store.password = NULL;
-		}
 		break;
 	case LOGIN_STOPPED:
 		rc = explain_stopped(&lg, err);

@@ -26,8 +26,7 @@ void login_keep_password(struct ssh_conn *sc, struct secret *password)
 	sc->store.password = password;
 }
 
-/* The password we have: kept from the last login, or on standard input. NULL: none. */
-static struct secret *given_password(struct login *lg)
+struct secret *login_given_password(struct login *lg)
 {
 	struct ssh_conn *sc = lg->sc;
 
@@ -60,7 +59,7 @@ static void note_asking_failed(struct login *lg, int rc)
 enum outcome login_password(struct login *lg)
 {
 	struct ssh_conn *sc = lg->sc;
-	struct secret *password = given_password(lg);
+	struct secret *password = login_given_password(lg);
 	enum outcome out = LOGIN_DENIED;
 	char text[512];
 
@@ -192,7 +191,7 @@ static enum outcome exchange(struct login *lg, struct exchange *x)
 enum outcome login_interactive(struct login *lg)
 {
 	struct ssh_conn *sc = lg->sc;
-	struct secret *given = given_password(lg);
+	struct secret *given = login_given_password(lg);
 	enum outcome out = LOGIN_DENIED;
 
 	if (!given && !prompt_possible(&lg->prompt))

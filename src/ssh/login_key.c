@@ -21,7 +21,7 @@
 /* The first to try is the password: many people have one for both. */
 static ssh_key import_with_password(struct login *lg, struct login_key *k)
 {
-	struct secret *password = lg->sc->store.password;
+	struct secret *password = login_given_password(lg);
 	ssh_key key;
 
 	if (!password)

@@ -48,6 +48,9 @@ enum outcome login_outcome(struct login *lg, int rc);
 		(rc) = (call);                                                                     \
 	while ((rc) == SSH_AUTH_AGAIN && login_wait(lg))
 
+/* The password there is without a question: of the last login, or on standard input. NULL: none. */
+struct secret *login_given_password(struct login *lg);
+
 enum outcome login_public_keys(struct login *lg);
 enum outcome login_password(struct login *lg);
 enum outcome login_interactive(struct login *lg);

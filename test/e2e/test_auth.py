@@ -8,48 +8,13 @@ import subprocess
 import pytest
 
 from conftest import login_args
-from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
-from scripted_ssh import Login, ScriptedSsh, asyncssh
-from server import Sshd, keygen
+from logins import (INSTRUMENTED, LOGIN, agent, fingerprint, login, memory_with, mount_and_leave, own_key,  # noqa: F401
+                    serve, special)
+from mount import daemons_of, is_mounted, run_sftpfs
+from scripted_ssh import Login, asyncssh
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
-
-LOGIN = 4
-INSTRUMENTED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
-
-
-@pytest.fixture
-def serve(area):
-    """serve(Login class) -> ScriptedSsh"""
-    made = []
-
-    def start(login):
-        made.append(ScriptedSsh(area, login))
-        return made[-1]
-    yield start
-    for server in made:
-        server.close()
-
-
-@pytest.fixture
-def login(who, area):
-    """login(server, dialogue): mounts /etc of a scripted server on a terminal; `fails` is the exit code expected."""
-    place = area / "mnt"
-    who.run(["mkdir", str(place)])
-
-    def attempt(server, dialogue=(), fails=0, args=(), run=run_on_terminal, **kwargs):
-        if run is run_on_terminal:
-            kwargs["dialogue"] = dialogue
-        result = run(who, [*server.args(), *args, f"{who.name}@127.0.0.1:/etc", place], **kwargs)
-        try:
-            assert result.code == fails, result.err
-            assert is_mounted(place) == (fails == 0)
-        finally:
-            who.run(["fusermount3", "-u", str(place)], check=False)
-        wait_until(lambda: not daemons_of(place), what="the daemon ends")
-        return result.err.decode(errors="replace")
-    return attempt
 
 
 class Rounds(Login):
@@ -194,61 +159,6 @@ def test_server_that_offers_only_what_we_lack(serve, login):
 
 # --- a real sshd ------------------------------------------------------------------------------------------------------
 
-@pytest.fixture
-def special(top, people, who, request):
-    """special(directives) -> an sshd with these."""
-    made = []
-
-    def start(**directives):
-        made.append(Sshd(top / f"special-{who.name}-{request.node.originalname}-{len(made)}", directives,
-                         people.values()))
-        return made[-1]
-    yield start
-    for sshd in made:
-        sshd.stop()
-
-
-def mount_and_leave(who, sshd, area, args, code=0, run=run_sftpfs, **kwargs):
-    place = area / "mnt"
-    who.run(["mkdir", "-p", str(place)])
-    result = run(who, [*args, sshd.target(who, "/etc"), place], **kwargs)
-    try:
-        assert result.code == code, result.err
-    finally:
-        if is_mounted(place):
-            who.run(["fusermount3", "-u", str(place)])
-    wait_until(lambda: not daemons_of(place), what="the daemon ends")
-    return result.err.decode(errors="replace")
-
-
-def own_key(who, path, kind="ed25519"):
-    keygen(path, kind)
-    os.chown(path, who.uid, who.gid)
-    return path
-
-
-def fingerprint(key):
-    return subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], check=True, capture_output=True,
-                          text=True).stdout.split()[1]
-
-
-@pytest.fixture
-def agent(who, area):
-    """An agent of the user; agent.add(key)."""
-    class Agent:
-        socket = area / "agent.sock"
-        process = subprocess.Popen(["ssh-agent", "-D", "-a", str(area / "agent.sock")], stdout=subprocess.DEVNULL,
-                                   **who.popen_args())
-
-        def add(self, key):
-            who.run(["ssh-add", "-q", str(key)], env={"SSH_AUTH_SOCK": str(self.socket)})
-    made = Agent()
-    wait_until(made.socket.exists, what="the agent")
-    yield made
-    made.process.terminate()
-    made.process.wait()
-
-
 def test_order_of_methods(special, who, area, agent):
     """Named keys, the agent, the default files, then the password: as sshd's log has it, and no file is written."""
     sshd = special(LogLevel="DEBUG1", MaxAuthTries="20", PasswordAuthentication="yes")
@@ -313,30 +223,6 @@ def test_key_from_a_descriptor(sshd, who, area):
     finally:
         who.run(["fusermount3", "-u", str(area)], check=False)
     wait_until(lambda: not daemons_of(area), what="the daemon ends")
-
-
-def memory_with(pid, secret):
-    """(what the kernel says about the mapping, its flags) for each place of the process's memory that has it."""
-    found, name, flags, regions = [], None, None, []
-    for line in open(f"/proc/{pid}/smaps"):
-        match = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line)
-        if match:
-            name = line.strip()
-            regions.append([name, int(match[1], 16), int(match[2], 16), match[3], ""])
-        elif line.startswith("VmFlags:"):
-            regions[-1][4] = line.split()[1:]
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for name, start, end, mode, flags in regions:
-            if "r" not in mode or "[v" in name or end - start > 1 << 30:  # a sanitizer's own, mostly holes
-                continue
-            try:
-                memory.seek(start)
-                content = memory.read(end - start)
-            except (OSError, OverflowError, ValueError):
-                continue
-            if content and secret in content:
-                found.append((name, flags))
-    return found
 
 
 @pytest.mark.parametrize("keep", ["yes", "no"])
