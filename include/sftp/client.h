@@ -23,6 +23,7 @@
 #include "sftp/window.h"
 #include "util/hash.h"
 #include "util/list.h"
+#include "util/log.h"
 #include "util/timer.h"
 
 #define FXP_HANDLES_FREE_MAX 1024u /* freed handles of a lane that are kept in mind */
@@ -159,7 +160,7 @@ struct fxp_client {
 	int64_t last_packet_ms;
 	struct fxp_window down_window, up_window;
 	struct fxp_stats stats;
-	struct log_limit *log_limit;
+	struct log_limit said_limit; /* of what the server's programs say */
 };
 
 /* Return: 0 or -ENOMEM. Sets the link's events. */

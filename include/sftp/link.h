@@ -83,7 +83,7 @@ struct link_events {
 	 */
 	void (*lane_packet)(void *ctx, uint32_t lane, struct data *packet, size_t len);
 
-	/* Raw lanes: what the command wrote to its standard error. Valid during the call. */
+	/* What the server's program wrote to its standard error. Valid during the call. */
 	void (*lane_stderr)(void *ctx, uint32_t lane, const uint8_t *bytes, size_t len);
 
 	/* Raw lanes: everything handed over has been given to the transport, more may follow. */

@@ -285,10 +285,13 @@ static void on_lane_packet(void *ctx, uint32_t id, struct data *packet, size_t l
 /* The last line of it is kept: it says why the server ends, if it does. */
 static void on_lane_stderr(void *ctx, uint32_t id, const uint8_t *bytes, size_t len)
 {
-	struct fxp_lane *lane = lane_find(ctx, id);
+	struct fxp_client *c = ctx;
+	struct fxp_lane *lane = lane_find(c, id);
 	const char *text = (const char *)bytes, *line;
 
-	log_info(LOG_SFTP, "lane=%u server says: %.*s", id, (int)(len < 512 ? len : 512), text);
+	if (log_limit_ok(&c->said_limit, c->clock->now_ms, 10))
+		log_info(LOG_SFTP, "lane=%u server says: %.*s", id, (int)(len < 512 ? len : 512),
+		         text);
 	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
 		len--;
 	line = memrchr(text, '\n', len);

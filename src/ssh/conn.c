@@ -160,7 +160,7 @@ bool conn_congested(struct conn *c)
 	       UNDELIVERED_MAX_LEN;
 }
 
-static void raw_post(struct lane *l, enum conn_event_type type, const uint8_t *bytes, size_t len)
+static void bytes_post(struct lane *l, enum conn_event_type type, const uint8_t *bytes, size_t len)
 {
 	struct data *d = data_create(NULL, len);
 	struct conn_event *e = event_create(type, l->id);
@@ -185,7 +185,7 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 	if (l->state != LANE_OPEN || len == 0)
 		return;
 	if (l->raw) {
-		raw_post(l, CONN_EVENT_PACKET, bytes, len);
+		bytes_post(l, CONN_EVENT_PACKET, bytes, len);
 		return;
 	}
 	rc = framer_push(&l->framer, bytes, len, packet_post, l);
@@ -200,11 +200,8 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 
 void conn_lane_stderr(struct lane *l, const uint8_t *bytes, size_t len)
 {
-	if (l->state == LANE_OPEN && len > 0 && l->raw)
-		raw_post(l, CONN_EVENT_STDERR, bytes, len);
-	else if (len > 0)
-		log_info(LOG_SSH, "server's standard error: %.*s", (int)(len < 512 ? len : 512),
-			 (const char *)bytes);
+	if (l->state == LANE_OPEN && len > 0)
+		bytes_post(l, CONN_EVENT_STDERR, bytes, len);
 }
 
 void conn_lane_opened(struct lane *l)
