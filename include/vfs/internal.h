@@ -120,6 +120,7 @@ struct op {
 	bool impatient;    /* answered from memory when the server is silent */
 	char *path;   /* owned: what the server is asked about */
 	char *path2;  /* owned: the second one of rename and link; symlink's target */
+	char *said;   /* owned: the server's words about a failure, for the log; NULL: none */
 	uint64_t change_count; /* of `node` when the request was sent */
 	struct node *known;    /* referenced: what the name was when the request was sent */
 	uint64_t known_count;  /* its change_count then */

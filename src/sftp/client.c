@@ -332,6 +332,28 @@ static void close_late(struct fxp_client *c, struct fxp_lane *lane, const struct
 	fxp_client_submit_setup(c, FXR_CLOSE, &args, NULL, NULL);
 }
 
+static void log_answer(const struct fxr *r, const struct be_status *st, int64_t rtt_ms)
+{
+	const struct fxr_args *args = &r->args;
+	const char *status = st->code == BE_OK ? "ok" : st->text[0] ? st->text : "refused";
+	char handle[24] = "", what[512] = "";
+
+	if (!log_enabled(LOG_SFTP, LOG_LEVEL_VERBOSE))
+		return;
+	/* The handle itself may be gone by now. */
+	if (r->indexed)
+		snprintf(handle, sizeof(handle), " handle=%u", r->index);
+	if (r->kind == FXR_READ || r->kind == FXR_WRITE)
+		snprintf(what, sizeof(what), " off=%llu len=%llu", (unsigned long long)args->off,
+		         (unsigned long long)args->len);
+	else if (args->path && args->path2)
+		snprintf(what, sizeof(what), " " LOG_NAME " to " LOG_NAME, args->path, args->path2);
+	else if (args->path)
+		snprintf(what, sizeof(what), " " LOG_NAME, args->path);
+	log_verbose(LOG_SFTP, "req=%u %s%s%s: %s in %lld ms", r->id, fxr_table[r->kind].name, handle,
+	            what, status, (long long)rtt_ms);
+}
+
 static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer)
 {
 	int64_t rtt_ms = c->clock->now_ms - r->sent_ms;
@@ -345,9 +367,7 @@ static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer
 	else if (ok && r->kind == FXR_WRITE)
 		c->stats.written_len += len = (size_t)r->args.len;
 	fxp_window_done(&r->sample, len, c->clock->now_ms);
-	log_verbose(LOG_SFTP, "req=%u %s %s: %s in %lld ms", r->id, fxr_table[r->kind].name,
-	            r->args.path ? r->args.path : "", ok ? "ok" : answer->status.text,
-	            (long long)rtt_ms);
+	log_answer(r, &answer->status.st, rtt_ms);
 }
 
 void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data *packet, size_t len)

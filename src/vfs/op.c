@@ -56,6 +56,7 @@ void op_free(struct op *op)
 		file_unref(op->file);
 	free(op->path);
 	free(op->path2);
+	free(op->said);
 	free(op);
 }
 
@@ -134,22 +135,26 @@ const char *op_name2(const struct op *op)
 	return strrchr(op->path2, '/') + 1;
 }
 
-static void log_failure(struct op *op, const struct be_status *st)
+/* The server's words are kept until it is known what the program is told. */
+static void note_failure(struct op *op, const struct be_status *st)
 {
 	struct vfs *v = op->v;
 
 	/* An absent name is an answer, not a failure. */
-	if (op->kind == OP_LOOKUP || st->code == BE_NO_SUCH_FILE)
+	if (op->kind == OP_LOOKUP || st->code == BE_NO_SUCH_FILE || op->said)
 		return;
-	if (!log_limit_ok(&v->error_log, v->clock->now_ms, ERROR_LOG_COUNT))
-		return;
-	log_info(LOG_VFS, "%s '%s' failed: the server says \"%s\"", op_kind_names[op->kind],
-		 op->path ? op->path : "", st->text[0] ? st->text : "(nothing)");
+	if (log_limit_ok(&v->error_log, v->clock->now_ms, ERROR_LOG_COUNT))
+		op->said = strdup(st->text[0] ? st->text : "(nothing)");
 }
 
 static void failed_with(void *arg, int err)
 {
-	op_fail(arg, err);
+	struct op *op = arg;
+
+	if (op->said)
+		log_info(LOG_VFS, "%s '%s' failed: %s; the server says \"%s\"",
+			 op_kind_names[op->kind], op->path ? op->path : "", strerror(-err), op->said);
+	op_fail(op, err);
 }
 
 void op_fail_status(struct op *op, const struct be_status *st)
@@ -163,6 +168,6 @@ void op_fail_status(struct op *op, const struct be_status *st)
 	    .len = op->len,
 	};
 
-	log_failure(op, st);
+	note_failure(op, st);
 	errno_resolve(op->v, &q, st, failed_with, op);
 }
