@@ -12,14 +12,14 @@ pytestmark = pytest.mark.own_user
 LOGIN = 4
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kdc(top, people):
     made = Kdc(top / "kdc", people.values())
     yield made
     made.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(top, people, kdc):
     made = Sshd(top / "kerberos", {"GSSAPIAuthentication": "yes", "GSSAPIStrictAcceptorCheck": "no"}, people.values(),
                 wrapper=["env", *(f"{name}={value}" for name, value in kdc.server_env.items())])
