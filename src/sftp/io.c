@@ -94,6 +94,14 @@ static void learn_cap(struct fxp_backend *fb, size_t len)
 	fb->read_short_len = len;
 }
 
+/* What has come reaches the end that the file had, as far as known: a file that grows is read piece by piece. */
+static bool ends_the_file(const struct fxp_io *io)
+{
+	const struct be_attr *known = &io->file->node->known;
+
+	return (known->valid & BE_ATTR_SIZE) && io->off + io->done_len >= known->size;
+}
+
 static void read_part(struct fxp_io *io, const struct fxr_answer *answer)
 {
 	struct fxp_backend *fb = io->file->fb;
@@ -106,9 +114,10 @@ static void read_part(struct fxp_io *io, const struct fxr_answer *answer)
 	}
 	memcpy(io->block->bytes + io->done_len, answer->data.block->bytes + answer->data.off,
 	       answer->data.len);
-	if (io->done_len && answer->data.len < io->asked_len)
-		learn_cap(fb, answer->data.len);
 	io->done_len += answer->data.len;
+	if (io->done_len > answer->data.len && answer->data.len < io->asked_len &&
+	    !ends_the_file(io))
+		learn_cap(fb, answer->data.len);
 	if (io->done_len == io->len)
 		read_deliver(io);
 	else if (!io_send(io))

@@ -339,11 +339,14 @@ START_TEST(read_cap)
 {
 	/* a server that always answers with less is asked for less from then on */
 	static uint8_t bytes[32768];
+	struct be_attr large;
 	struct be_file *f;
 
 	begin();
+	large = file;
+	large.size = 1 << 20;
 	peer_start(&p, "");
-	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &file);
+	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &large);
 	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 32768, got_read, &g), 0);
 	for (unsigned i = 0; i < 4; i++) {
 		peer_data(&p, peer_take(&p, FXP_READ), bytes, 8192);
@@ -351,6 +354,29 @@ START_TEST(read_cap)
 	}
 	ck_assert_uint_eq(g.len, 32768);
 	ck_assert_uint_eq(OPS(&p)->info(BE(&p))->read_len_max, 8192);
+	close_file(f);
+	peer_finish(&p);
+}
+END_TEST
+
+START_TEST(read_growing)
+{
+	/* replies that end where the file ended say nothing about the server, however often */
+	static uint8_t bytes[32768];
+	size_t read_len_max;
+	struct be_file *f;
+
+	begin();
+	peer_start(&p, "");
+	f = peer_open(&p, "/root/a", BE_READ, 1, "H", &file);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 0, 32768, got_read, &g), 0);
+	read_len_max = OPS(&p)->info(BE(&p))->read_len_max;
+	for (unsigned i = 0; i < 4; i++) {
+		peer_data(&p, peer_take(&p, FXP_READ), bytes, 8192);
+		peer_run(&p);
+	}
+	ck_assert_uint_eq(g.len, 32768);
+	ck_assert_uint_eq(OPS(&p)->info(BE(&p))->read_len_max, read_len_max);
 	close_file(f);
 	peer_finish(&p);
 }
@@ -872,7 +898,7 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
-           setattr_size, open_link, open_flags, read_short, read_too_much, read_cap,
+           setattr_size, open_link, open_flags, read_short, read_too_much, read_cap, read_growing,
            write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
            rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, hash_by_the_server,
            no_memory)
