@@ -65,6 +65,11 @@ struct file {
 	uint64_t gather_off;
 	size_t gather_len;
 	struct timer flush_timer;
+	pid_t appender;	     /* the thread whose write(2) may go on behind them: append.h; 0: none */
+	int64_t appended_ms; /* its last request */
+	size_t append_at;    /* of gather_len: where the last write(2) of an appender began */
+	struct list append_waiters; /* struct op.wait: until it is over */
+	struct timer append_timer;
 	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
 	struct passed *passed; /* -o verify: what went through it; NULL: nothing yet */

@@ -48,6 +48,7 @@ struct vfs {
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;
 	bool cannot_verify; /* -o verify: the server has no means to hash its files */
+	bool appends_directly; /* appenders get descriptors without page cache */
 	bool modes_are_fixed; /* on this server new files keep the mode they got */
 	struct log_limit error_log;
 	struct list pinned; /* struct file.in_pinned, the oldest first */

@@ -144,6 +144,9 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 /* The login has become known after the mount: struct vfs_config's create_as_caller. */
 void vfs_create_as_caller(struct vfs *v, bool on);
 
+/* The kernel drops its pages of what is written on a descriptor without page cache: as Linux since 6.6. */
+void vfs_append_directly(struct vfs *v, bool on);
+
 /*
  * The kernel is gone: sends what is unsent and closes what is open. `done` runs from the loop when
  * the server has acknowledged all of it, or at once.

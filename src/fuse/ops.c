@@ -309,6 +309,9 @@ static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | 
                                FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
                                FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR;
 
+/* Linux 6.6: a write past the page cache drops the pages that it overtakes. */
+#define MINOR_DROPS_PAGES 39
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fusefs *fs = userdata;
@@ -319,6 +322,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = fs->background_count_max;
 	conn->congestion_threshold = fs->background_count_max * 3 / 4;
 	conn->time_gran = 1000000000; /* whole seconds: all that SFTP v3 carries */
+	vfs_append_directly(fs->vfs, conn->proto_minor >= MINOR_DROPS_PAGES);
 }
 
 static const struct fuse_lowlevel_ops plain_ops = {

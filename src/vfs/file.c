@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/append.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/internal.h"
@@ -28,7 +29,12 @@ struct file *file_find(struct vfs *v, uint64_t fh)
 
 static void flush_age_passed(void *arg)
 {
-	file_send(arg);
+	struct file *f = arg;
+
+	if (append_goes_on(f, 0))
+		timer_set(f->v->clock, &f->flush_timer, f->v->clock->now_ms + APPEND_GOES_ON_MS);
+	else
+		file_send(f);
 }
 
 struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int flags)
@@ -48,6 +54,7 @@ struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int 
 	f->ref_count = 1;
 	list_init(&f->in_readers);
 	timer_init(&f->flush_timer, flush_age_passed, f);
+	append_init(f);
 	list_init(&f->in_pinned);
 	list_init(&f->handle_waiters);
 	list_push_back(be ? &n->files : &n->pinned, &f->in_node);
@@ -152,6 +159,7 @@ void file_release(struct file *f)
 	if (f->plain)
 		file_release(f->plain);
 	file_send(f);
+	append_finish(f);
 	file_deliver(f);
 	timer_cancel(&f->flush_timer);
 	hash_del(&v->files, &f->by_fh);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "vfs/append.h"
 #include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/errno.h"
@@ -123,6 +124,17 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 	free(s);
 }
 
+/* All of the node, but what others may be in the middle of writing: their own close sends that. */
+static void send_for_flush(struct op *op)
+{
+	list_for_each (e, &op->node->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		if (f == op->file || !append_goes_on(f, op->req ? op->req->pid : 0))
+			file_send(f);
+	}
+}
+
 /*
  * Sends what is gathered and asks, behind it, what the file is now; close does not wait for that.
  * Times that a program has set, and a made-up mtime that one has seen, become the file's, and for
@@ -138,7 +150,7 @@ static void flush_send(struct op *op)
 	struct settling *s = malloc(sizeof(*s));
 	int err;
 
-	file_send_node(n);
+	send_for_flush(op);
 	if (!s)
 		return;
 	*s = (struct settling){
@@ -214,12 +226,10 @@ void file_deliver_node(struct op *op)
 	file_op_wait(op);
 }
 
-void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
+static void flush(struct op *op)
 {
-	struct op *op = op_on_file(v, req, OP_FLUSH, fh);
+	struct vfs *v = op->v;
 
-	if (!op)
-		return;
 	if ((op->file->flags & O_ACCMODE) != O_RDONLY && op->node->dirty)
 		flush_send(op);
 	deliver(op);
@@ -229,6 +239,16 @@ void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
 		file_op_wait(op);
 	else
 		file_op_answered(op);
+}
+
+void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh)
+{
+	struct op *op = op_on_file(v, req, OP_FLUSH, fh);
+
+	if (op && append_goes_on(op->file, req->pid))
+		append_wait(op, op->file, flush);
+	else if (op)
+		flush(op);
 }
 
 void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh)

@@ -79,6 +79,17 @@ static bool pages_are_good(struct vfs *v, struct node *n, const struct be_attr *
 	return false;
 }
 
+/*
+ * An appender's bytes do not pass through the kernel's pages, where they can be: the kernel would cut a
+ * write(2) at the end of a page, and when another machine has made the file longer, a reader's getattr
+ * that learns of it clears the rest of the last page, with what is being appended there (seen on 6.18:
+ * zeros went to the server). A mapping needs a descriptor that reads, and the pages.
+ */
+static bool appends_directly(const struct vfs *v, int flags)
+{
+	return v->appends_directly && (flags & (O_ACCMODE | O_APPEND)) == (O_WRONLY | O_APPEND);
+}
+
 static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 			  const struct be_attr *a, struct vfs_opened *out)
 {
@@ -87,7 +98,7 @@ static void describe_open(struct vfs *v, struct node *n, const struct file *f,
 	/* What the pages will be filled from, also where some that are kept stand for more. */
 	if (f->content && (!out->keep_cache || !f->content->proven))
 		n->pages.proven = f->content->proven;
-	out->direct_io = v->cfg.direct_io;
+	out->direct_io = v->cfg.direct_io || appends_directly(v, f->flags);
 }
 
 static void answer_opened(struct op *op, struct file *f, const struct vfs_opened *o)

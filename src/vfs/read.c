@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/append.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/walk.h"
@@ -135,8 +136,12 @@ static void send_overlapping(struct node *n, uint64_t off, size_t len)
 	list_for_each(e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
-		if (f->gather && off < f->gather_off + f->gather_len && f->gather_off < off + len)
-			file_send(f);
+		if (!f->gather || off >= f->gather_off + f->gather_len || f->gather_off >= off + len)
+			continue;
+		if (append_goes_on(f, 0) && off + len <= f->gather_off + f->append_at &&
+		    append_send_before(f) == 0)
+			continue;
+		file_send(f);
 	}
 }
 
@@ -310,7 +315,7 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	/* Whole units only, but for the end of the file: no crumbs at the head of the window. */
 	if (to < size)
 		to -= to % unit;
-	if (to > end)
+	if (to > end && !append_within(n, end, to, 0))
 		fetch(f, end, to);
 }
 
@@ -417,6 +422,18 @@ static uint64_t read_end(const struct op *op)
 	return op->off < size && size < end ? size : end;
 }
 
+/* A READ would cut in two what an appender is in the middle of writing. Return: true when it waits. */
+static bool wait_for_appender(struct op *op)
+{
+	struct file *writer = append_within(op->node, op->off, read_end(op), op->req->pid);
+
+	/* Another write(2) may follow at once: not for ever. */
+	if (!writer || op->v->clock->now_ms - op->since_ms > 2 * APPEND_GOES_ON_MS)
+		return false;
+	append_wait(op, writer, read_continue);
+	return true;
+}
+
 void read_continue(struct op *op)
 {
 	struct iovec iov[REPLY_IOV_COUNT];
@@ -428,7 +445,7 @@ void read_continue(struct op *op)
 		op_free(op); /* the program is gone */
 		return;
 	}
-	if (whole_read(op))
+	if (whole_read(op) || wait_for_appender(op))
 		return;
 	err = op->file->be ? fetch(op->file, op->off, read_end(op)) : -ESTALE;
 	if (err) {
@@ -467,6 +484,8 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 		whole_wait_handle(op);
 		return;
 	}
+	if (wait_for_appender(op))
+		return;
 	/* First what is asked for, then what may be asked for next. */
 	err = fetch(op->file, off, read_end(op));
 	if (err) {

@@ -83,6 +83,11 @@ void vfs_create_as_caller(struct vfs *v, bool on)
 	v->cfg.create_as_caller = on;
 }
 
+void vfs_append_directly(struct vfs *v, bool on)
+{
+	v->appends_directly = on;
+}
+
 void vfs_look_drained(struct vfs *v)
 {
 	void (*done)(void *) = v->drained;

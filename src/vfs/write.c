@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/append.h"
 #include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
@@ -231,6 +232,7 @@ void file_send(struct file *f)
 	if (!block)
 		return;
 	f->gather = NULL;
+	append_over(f);
 	timer_cancel(&f->flush_timer);
 	s = malloc(sizeof(*s));
 	err = s ? 0 : -ENOMEM;
@@ -310,16 +312,30 @@ static int gather_grow(struct file *f, size_t more_len)
 	return 0;
 }
 
+/*
+ * One write(2) of an appender is one WRITE, also where it comes in several requests: makes room for one
+ * of them behind what is gathered. Return: where in that the write(2) begins, or -ENOMEM.
+ */
+static ssize_t gather_append(struct file *f, pid_t pid, size_t len, uint64_t off, size_t max)
+{
+	bool continues = append_continues(f, pid, off);
+
+	if (!f->gather)
+		return 0;
+	if (f->gather_len + len < max) /* a full one would be sent */
+		return (ssize_t)(continues ? f->append_at : f->gather_len);
+	if (!continues)
+		file_send(f);
+	else if (append_send_before(f))
+		return -ENOMEM;
+	return 0;
+}
+
 /* Takes the bytes over. Return: 0 or -ENOMEM. */
 static int gather(struct file *f, const uint8_t *bytes, size_t len, uint64_t off)
 {
 	size_t max = f->v->ops->info(f->v->be)->write_len_max;
 
-	if (f->gather && f->gather_off + f->gather_len != off)
-		file_send(f);
-	/* One write(2) of an appender is one WRITE: another appender must not come between. */
-	if (f->gather && (f->flags & O_APPEND) && f->gather_len + len > max)
-		file_send(f);
 	while (len) {
 		size_t part;
 
@@ -398,10 +414,17 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
                      uint64_t off)
 {
 	struct vfs *v = f->v;
+	ssize_t at = 0;
 	int err;
 
 	send_others(f);
-	err = gather(f, bytes, len, off);
+	if (f->gather && f->gather_off + f->gather_len != off)
+		file_send(f);
+	if (f->flags & O_APPEND)
+		at = gather_append(f, req->pid, len, off, v->ops->info(v->be)->write_len_max);
+	err = at < 0 ? (int)at : gather(f, bytes, len, off);
+	if (f->flags & O_APPEND)
+		append_gathered(f, req->pid, (size_t)at);
 	wrote(f, len, off);
 	verify_wrote(f, bytes, len, off);
 	if (err) {

@@ -65,17 +65,29 @@ def test_mkdir_has_one_winner_between_two_daemons(who, two):
 def append_records(place, name, count):
     for i in range(count):
         with open(place / "log", "ab", buffering=0) as f:
-            f.write(b"%s %05d %s\n" % (name, i, b"x" * (i % 200)))
+            f.write(b"%s %05d %s\n" % (name, i, b"x" * (i * 37 % 3000)))
 
 
 def expected_records(names, count):
-    return sorted(b"%s %05d %s" % (name, i, b"x" * (i % 200)) for name in names for i in range(count))
+    return sorted(b"%s %05d %s" % (name, i, b"x" * (i * 37 % 3000)) for name in names for i in range(count))
+
+
+def read_until(place, over):
+    while not over.exists():
+        contents(place / "log")
 
 
 def test_o_append_is_atomic_between_two_daemons(who, two, area):
+    """Also across pages, at which the kernel cuts a write(2), and while programs here look at the file."""
+    (area / "log").touch()
+    os.chown(area / "log", who.uid, who.gid)
+    readers = [Program(who, read_until, place, area / "over") for place in two]
     programs = [Program(who, append_records, place, name, 100)
                 for place, name in zip(two * 2, (b"a", b"b", b"c", b"d"))]
     for program in programs:
+        program.result(HANG)
+    (area / "over").touch()
+    for program in readers:
         program.result(HANG)
     assert sorted((area / "log").read_bytes().splitlines()) == expected_records((b"a", b"b", b"c", b"d"), 100)
 

@@ -195,6 +195,131 @@ START_TEST(read_ahead_is_behind_gathered_writes)
 }
 END_TEST
 
+/* Bytes [off, off + len) of the pattern from thread `pid`. */
+static void append_as(pid_t pid, uint64_t fh, size_t len, uint64_t off)
+{
+	struct kreq *k = kreq_create();
+
+	k->req.pid = pid;
+	vfs_write(vfs, &k->req, fh, pattern + off, len, off, false);
+	ck_assert_uint_eq(k->written, len);
+}
+
+static struct kreq *flush_as(pid_t pid, uint64_t fh)
+{
+	struct kreq *k = kreq_create();
+
+	k->req.pid = pid;
+	vfs_flush(vfs, &k->req, fh);
+	return k;
+}
+
+/* The next request is a WRITE of that, and succeeds. */
+static void expect_write(uint64_t off, size_t len)
+{
+	struct call *c = fake_call("write");
+
+	ck_assert_uint_eq(c->off, off);
+	ck_assert_uint_eq(c->len, len);
+	ck_assert_mem_eq(c->block->bytes, pattern + off, len);
+	fake_status(c, BE_OK, "");
+}
+
+START_TEST(append_that_the_kernel_cuts_is_one_write)
+{
+	// a write(2) of an appender that comes in two requests, cut at a page, is sent as one, whatever is closed or read
+	struct be_attr a = fake_reg(4000, 1000);
+	struct kreq *closed, *again, *read;
+	uint64_t node, fh, other;
+
+	setup();
+	node = fake_lookup("f", a);
+	fh = fake_open(node, O_RDWR | O_APPEND, a);
+	other = fake_open(node, O_RDWR | O_APPEND, a);
+	append_as(10, fh, 96, 4000);
+	closed = flush_as(11, other);
+	again = flush_as(11, fh); /* a duplicate of the descriptor */
+	read = kreq_create();
+	read->req.pid = 12;
+	vfs_read(vfs, &read->req, other, 4096, 0);
+	fake_attr(fake_call("fstat"), BE_OK, &a); /* the first flush asks what the file is */
+	ck_assert(list_empty(&fake.calls));
+	ck_assert(closed->done && !again->done);
+	append_as(10, fh, 50, 4096);
+	fake_pass(1);
+	expect_write(4000, 146);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	ck_assert(again->done && !read->done);
+	serve_reads();
+	ck_assert(read->done);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(append_that_ended_at_a_page_is_not_held_back)
+{
+	// who wrote it closes: at once; somebody else: soon
+	struct be_attr a = fake_reg(4000, 1000);
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR | O_APPEND, a);
+	append_as(10, fh, 96, 4000);
+	flush_as(10, fh);
+	expect_write(4000, 96);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	append_as(10, fh, 4096, 4096);
+	flush_as(11, fh);
+	ck_assert(list_empty(&fake.calls));
+	fake_pass(100);
+	expect_write(4096, 4096);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(append_that_does_not_fit_is_not_cut)
+{
+	// what was gathered before leaves room for all of a write(2)
+	struct be_attr a = fake_reg(0, 1000);
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDWR | O_APPEND, a);
+	append_as(10, fh, 30000, 0);
+	append_as(10, fh, 32768 - 30000, 30000);
+	append_as(10, fh, 40000, 32768); /* more than the 65,536 of a WRITE */
+	expect_write(0, 30000);
+	flush_as(10, fh);
+	expect_write(30000, 32768 - 30000 + 40000);
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(appenders_bypass_the_pages_where_they_can)
+{
+	// only where the kernel drops its pages, and not where the file may be mapped
+	struct be_attr a = fake_reg(10, 1000);
+
+	setup();
+	for (int on = 0; on < 2; on++) {
+		static const int flags[] = {O_WRONLY | O_APPEND, O_RDWR | O_APPEND, O_WRONLY};
+		uint64_t node = fake_lookup(on ? "f" : "g", a);
+
+		vfs_append_directly(vfs, on);
+		for (int i = 0; i < 3; i++) {
+			struct kreq *k = kreq_create();
+
+			vfs_open(vfs, &k->req, node, flags[i]);
+			fake_opened(fake_call("open"), BE_OK, &a);
+			ck_assert_int_eq(k->opened.direct_io, on && i == 0);
+		}
+	}
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(page_of_a_mapping_is_never_appended)
 {
 	// a dirty page that the kernel writes through an O_APPEND descriptor keeps its place
@@ -466,6 +591,8 @@ CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_
 	   read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
 	   empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
 	   read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
+	   append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
+	   append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
 	   small_writes_become_full_writes, written_data_is_sent_within_flush_age,
 	   size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
 	   read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
