@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,22 @@ static int detach(const char *path)
 	return umount2(path, UMOUNT_NOFOLLOW) < 0 ? complain(path, strerror(errno)) : 0;
 }
 
+/*
+ * A mount namespace that was made meanwhile (a container, a service) may have a copy of the mount. The
+ * daemon serves it until that is gone. Return: 0, or an exit code after a line.
+ */
+static int look_for_copies(const char *path, const struct statx *root)
+{
+	char name[32], text[128];
+	pid_t pid = mountpoint_holder(root->stx_dev_major, root->stx_dev_minor, name, sizeof(name));
+
+	if (!pid)
+		return 0;
+	snprintf(text, sizeof(text), "unmounted here, but process %ld (%s) has it in a mount namespace of its own",
+	         (long)pid, name);
+	return complain(path, text);
+}
+
 /* Until the daemon has ended, so that whoever asked may use the server's files at once. */
 static int wait_for_end(const char *path, int pidfd)
 {
@@ -120,7 +137,7 @@ static int wait_for_end(const char *path, int pidfd)
 		n = poll(&pfd, 1, END_TIMEOUT_MS);
 	while (n < 0 && errno == EINTR);
 	close(pidfd);
-	return n == 0 ? complain(path, "unmounted, but the process is still delivering data") : 0;
+	return n == 0 ? complain(path, "unmounted, but its process has not ended") : 0;
 }
 
 /* fsync of a directory covers the whole mount: what was accepted is on the server, or it fails. */
@@ -142,10 +159,14 @@ static int run_umount(const char *path)
 	if (fd < 0)
 		return PROGRAM_EXIT_MOUNTPOINT;
 	int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)hello.pid, 0);
+	struct statx root = {0};
+	statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &root);
 	int r = barrier(path, fd);
 	close(fd);
 	if (r == 0)
 		r = detach(path);
+	if (r == 0)
+		r = look_for_copies(path, &root);
 	if (r == 0)
 		return wait_for_end(path, pidfd);
 	if (pidfd >= 0)

@@ -4,6 +4,7 @@
  * because looking at a dead or silent mount fails or hangs.
  * Spec: proc(5), mountinfo.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -67,6 +68,60 @@ char *mountpoint_type(const char *path)
 	if (f)
 		fclose(f);
 	return found;
+}
+
+/* Does process `pid` have a filesystem of that device in its table of mounts? */
+static bool has_mount(long pid, unsigned major, unsigned minor)
+{
+	char path[64], *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%ld/mountinfo", pid);
+	FILE *f = fopen(path, "re");
+	while (f && !found && getline(&line, &size, f) > 0) {
+		unsigned dev[2];
+
+		found = sscanf(line, "%*u %*u %u:%u", &dev[0], &dev[1]) == 2 && dev[0] == major &&
+		        dev[1] == minor;
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void process_name(long pid, char *name, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+	FILE *f = fopen(path, "re");
+	if (!f || !fgets(name, (int)size, f))
+		name[0] = '\0';
+	name[strcspn(name, "\n")] = '\0';
+	if (f)
+		fclose(f);
+}
+
+pid_t mountpoint_holder(unsigned major, unsigned minor, char *name, size_t name_size)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	long found = 0;
+
+	while (proc && !found && (entry = readdir(proc))) {
+		char *end;
+		long pid = strtol(entry->d_name, &end, 10);
+
+		if (pid > 0 && !*end && has_mount(pid, major, minor))
+			found = pid;
+	}
+	if (proc)
+		closedir(proc);
+	if (found)
+		process_name(found, name, name_size);
+	return (pid_t)found;
 }
 
 char *mountpoint_resolve_parent(const char *path)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from server import descendants, free_port, keygen
+from server import descendants, free_port, in_namespace, keygen
 from waiting import wait_until
 
 import signal
@@ -99,7 +99,7 @@ class BusyBoxHost:
         script = (f"mount --bind '{self.top}' '{inside}' && "
                   f"exec chroot '{self.root}' {DROPBEAR} -F -E -r /host_key -p 127.0.0.1:{port}")
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", script],
+            self.process = subprocess.Popen(in_namespace(script),
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                             env={"PATH": os.environ["PATH"]})
 

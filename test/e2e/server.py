@@ -18,6 +18,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+def in_namespace(script, *words):
+    """A command: `script` for sh, with "$0", "$@" of `words`, in a mount namespace of its own. The mounts that tests, of
+    other runs too, have there are dropped: a copy would keep their daemons alive after the unmount."""
+    drop = "umount -i -c -l -a -t fuse,fuse.sftpfs,fuse.sshfs; "
+    return ["unshare", "-m", "--propagation", "private", "sh", "-c", drop + script, *words]
+
+
 def descendants(pid):
     """Pids below pid, from /proc: sshd changes user, but parent links stay readable."""
     children = {}

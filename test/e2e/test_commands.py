@@ -9,6 +9,7 @@ import pytest
 
 from conftest import login_args
 from mount import daemons_of, is_mounted, run_sftpfs
+from server import in_namespace
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -52,6 +53,30 @@ def test_umount_of_a_busy_mount_says_so(who, sshd, mounter):
     finally:
         holder.kill()
         holder.wait()
+
+
+@pytest.mark.parametrize("who", ["root" if os.geteuid() == 0 else "myself"], indirect=True, scope="session")
+def test_umount_tells_of_copies_in_other_namespaces(who, direct, mounter):
+    """A container or service that was started meanwhile has a copy, and the daemon serves it until that is gone."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    mount = mounter.direct(who, direct.port, directory="/etc")
+    holder = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", "echo in && exec sleep 600"],
+                              stdout=subprocess.PIPE)
+    without = subprocess.Popen(in_namespace("echo in && exec sleep 600"), stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == without.stdout.readline() == b"in\n"
+        result = run_sftpfs(who, ["umount", mount.dir])
+        assert result.code == 7 and f"process {holder.pid} (sleep)".encode() in result.err, result
+        assert not is_mounted(mount.dir) and mount.process.poll() is None
+        assert os.path.exists(f"/proc/{holder.pid}/root{mount.dir}/passwd")
+        holder.kill()
+        mount.wait_ended()
+        assert without.poll() is None
+    finally:
+        for process in (holder, without):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("command", ["status", "umount", "reconnect", "quiesce"])

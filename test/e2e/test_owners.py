@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mount import run_sftpfs
-from server import SFTP_SERVER, DirectServer
+from server import SFTP_SERVER, DirectServer, in_namespace
 
 pytestmark = pytest.mark.own_user  # the tests make mounts, and files of others
 
@@ -162,8 +162,7 @@ def test_idmap_name_translates_by_name(who, people, area, mounter, top):
     user = people["user"]
     passwd = top / "passwd-of-server"
     passwd.write_text(f"root:x:0:0::/:/bin/sh\n{user.name}:x:45678:45678::/:/bin/sh\nonly-there:x:45679:45679::/:/bin/sh\n")
-    server = DirectServer(who, argv=["unshare", "-m", "sh", "-c",
-                                     f"mount --bind {passwd} /etc/passwd && exec {SFTP_SERVER}"], cwd=str(area))
+    server = DirectServer(who, argv=in_namespace(f"mount --bind {passwd} /etc/passwd && exec {SFTP_SERVER}"), cwd=str(area))
     for name, uid in (("known", 45678), ("theirs", 45679), ("nameless", 45680)):
         (area / name).touch()
         os.chown(area / name, uid, 0)

@@ -15,14 +15,13 @@ import pytest
 import userland
 from busybox import BusyBoxHost
 from conftest import Mounter, _own_dir, login_args
-from server import Sshd
+from server import Sshd, in_namespace
 from test_basics import ODD_NAMES, read, write
 from trees import make_tree, same
 
 serial = itertools.count()
 
-HIDE_SFTP_SERVER = ["unshare", "-m", "--propagation", "private", "sh", "-c",
-                    'mount --bind /dev/null /usr/lib/openssh/sftp-server && exec "$0" "$@"']
+HIDE_SFTP_SERVER = in_namespace('mount --bind /dev/null /usr/lib/openssh/sftp-server && exec "$0" "$@"')
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from conftest import anybody, login_args, serial
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
-from server import Sshd, command_of, descendants, free_port, keygen
+from server import Sshd, command_of, descendants, free_port, in_namespace, keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -100,8 +100,7 @@ def test_every_address_of_a_name_is_tried(who, way, sshd, area):
 
     def run(port):
         argv = [os.environ["SFTPFS"], *way.args(port=port), "root@both:/etc", place]
-        return who.run(["unshare", "-m", "sh", "-c", script, str(hosts), *map(str, argv)], check=False,
-                       env={"MNT": str(place)})
+        return who.run(in_namespace(script, str(hosts), *map(str, argv)), check=False, env={"MNT": str(place)})
     with running(Forwarder(sshd.port)) as v4:
         done = run(v4.port)
         assert done.stdout == Path("/etc/passwd").read_bytes(), done.stderr
