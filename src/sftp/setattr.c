@@ -5,7 +5,8 @@
  * only a look travels in the same write: a second change could hit what was there before.
  *
  * By path lsetstat is used where offered, so that a symbolic link that was put in the way is not
- * followed; a size goes through a handle. Owner: the loop.
+ * followed. It carries no size: that goes by SETSTAT, which follows links as an OPEN does, and where the
+ * look behind it does not show the size, through a handle. Owner: the loop.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct setattr_op {
 	unsigned try_count;
 	uint32_t todo; /* bits still to do, without `step` */
 	bool plain;    /* this step by SETSTAT */
+	bool by_handle; /* the size, by a handle of its own */
 	struct be_attr want;
 	be_attr_fn *done;
 	void *arg;
@@ -93,6 +95,18 @@ static bool try_plain(const struct setattr_op *op)
 	       (op->status.st.code == BE_FAILURE || op->status.st.code == BE_UNSUPPORTED);
 }
 
+/* A server may refuse the size in a SETSTAT, or leave it out without a word. */
+static bool try_handle(const struct setattr_op *op)
+{
+	enum be_code code = op->status.st.code;
+
+	if (op->file || op->by_handle || op->step != BE_ATTR_SIZE)
+		return false;
+	if (code == BE_OK)
+		return op->attr_ok && op->attr.size != op->want.size;
+	return code == BE_FAILURE || code == BE_UNSUPPORTED || code == BE_BAD_MESSAGE;
+}
+
 static void setattr_answered(struct setattr_op *op)
 {
 	if (--op->pending)
@@ -100,6 +114,9 @@ static void setattr_answered(struct setattr_op *op)
 	if (op->status.st.code == BE_STALE && !op->file && op->step == BE_ATTR_SIZE &&
 	    ++op->try_count < TRY_COUNT_MAX) {
 		/* The handle of this step died with its connection. */
+		op->todo |= op->step;
+	} else if (try_handle(op)) {
+		op->by_handle = true;
 		op->todo |= op->step;
 	} else if (try_plain(op)) {
 		op->plain = true;
@@ -178,10 +195,6 @@ static void size_opened(void *arg, const struct fxr_answer *answer)
 			fxp_status_set(&op->status, BE_ERRNO, ENOMEM, "");
 		if (fxp_client_submit(&op->fb->client, FXR_CLOSE, 0, &args, size_closed, op))
 			op->pending++;
-	} else if (answer->status.st.code != BE_NO_SUCH_FILE && !answer->lost) {
-		/* A server that lets nobody open it may still let its size be set. */
-		if (send_pair(op, FXR_SETSTAT, look_kind(op), NULL))
-			return;
 	}
 	if (op->pending == 0) {
 		op->pending = 1;
@@ -202,12 +215,12 @@ static bool setattr_step(struct setattr_op *op)
 	op->todo &= ~op->step;
 	if (op->file)
 		return send_pair(op, FXR_FSETSTAT, FXR_FSTAT, &op->file->handle);
-	if (op->step == BE_ATTR_SIZE) {
+	if (op->step == BE_ATTR_SIZE && op->by_handle) {
 		op->pending = 1;
 		return fxp_client_submit(&op->fb->client, FXR_OPEN, 0, &args, size_opened, op) !=
 		       NULL;
 	}
-	if (op->target == BE_FOLLOWED)
+	if (op->target == BE_FOLLOWED || op->step == BE_ATTR_SIZE)
 		plain = true;
 	else if (op->target == BE_THE_FILE)
 		plain = plain || !fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) ||

@@ -90,6 +90,7 @@ def test_links_travel_with_the_listing(counted):
     ("chmod", lambda d: os.chmod(d / "f1", 0o600), 1),
     ("chown", lambda d: os.chown(d / "f1", os.getuid(), os.getgid()), 1),
     ("utime", lambda d: os.utime(d / "f1", (1e9, 1e9)), 1),
+    ("truncate", lambda d: os.truncate(d / "f1", 3), 1),
     ("rename", lambda d: os.rename(d / "f1", d / "other"), 1),
     ("unlink", lambda d: os.unlink(d / "f1"), 1),
     ("mkdir", lambda d: os.mkdir(d / "new"), 1),
@@ -100,6 +101,130 @@ def test_one_change_one_round_trip(counted, name, work, most):
     fill(counted.who, counted.srv / "d")
     counted.who.call(os.listdir, counted.dir / "d")
     assert counted.trips(lambda: work(counted.dir / "d")).trips <= most
+
+
+def write_new(path):
+    with open(path, "xb", buffering=0) as file:
+        file.write(b"x" * 4096)
+
+
+def overwrite(path):
+    with open(path, "wb", buffering=0) as file:
+        file.write(b"y" * 4096)
+
+
+# Round trips of one, on names of a listed directory ("d") and on the only name, "f", of directories that are not.
+COSTS = [
+    ("stat, cold", 1, lambda m, i: os.stat(m / f"cold/stat{i}/f")),
+    ("stat again", 0, lambda m, i: os.stat(m / f"cold/stat{i}/f")),
+    ("stat four levels down, cold", 4, lambda m, i: os.stat(m / f"cold/deep{i}/a/b/c/f")),
+    ("stat of no file, cold", 1, lambda m, i: os.path.exists(m / f"cold/none{i}/g")),
+    ("stat of no file, again", 0, lambda m, i: os.path.exists(m / f"cold/none{i}/g")),
+    ("stat of no file, listed", 0, lambda m, i: os.path.exists(m / f"d/none{i}")),
+    ("open, read, cold", 2, lambda m, i: (m / f"cold/read{i}/f").read_bytes()),
+    ("open, read, listed", 1, lambda m, i: (m / f"d/r{i}").read_bytes()),
+    ("read again", 1, lambda m, i: (m / f"d/r{i}").read_bytes()),
+    ("create, write", 2, lambda m, i: write_new(m / f"d/new{i}")),
+    ("stat after it", 0, lambda m, i: os.stat(m / f"d/new{i}")),
+    ("overwrite", 2, lambda m, i: overwrite(m / f"d/f{i}")),
+    ("mkdir", 1, lambda m, i: os.mkdir(m / f"d/dir{i}")),
+    ("rmdir", 1, lambda m, i: os.rmdir(m / f"d/dir{i}")),
+    ("symlink", 1, lambda m, i: os.symlink("f0", m / f"d/link{i}")),
+    ("readlink, cold", 2, lambda m, i: os.readlink(m / f"cold/link{i}/f")),
+    ("link", 1, lambda m, i: os.link(m / f"d/f{i}", m / f"d/hard{i}")),
+    ("chmod", 1, lambda m, i: os.chmod(m / f"d/f{i}", 0o600)),
+    ("chmod, cold", 2, lambda m, i: os.chmod(m / f"cold/chmod{i}/f", 0o600)),
+    ("chown", 1, lambda m, i: os.chown(m / f"d/f{i}", os.getuid(), os.getgid())),
+    ("utime", 1, lambda m, i: os.utime(m / f"d/f{i}", (1e9, 1e9))),
+    ("truncate", 1, lambda m, i: os.truncate(m / f"d/f{i}", 7)),
+    ("rename", 1, lambda m, i: os.rename(m / f"d/f{i}", m / f"d/moved{i}")),
+    ("rename, replacing", 1, lambda m, i: os.rename(m / f"d/moved{i}", m / f"d/r{i}")),
+    ("rename, cold", 3, lambda m, i: os.rename(m / f"cold/rename{i}/f", m / f"cold/rename{i}/g")),
+    ("unlink", 1, lambda m, i: os.unlink(m / f"d/r{i}")),
+    ("unlink, cold", 2, lambda m, i: os.unlink(m / f"cold/unlink{i}/f")),
+    ("statvfs", 1, lambda m, i: os.statvfs(m / f"d/s{i}")),
+]
+TIMES = 3
+
+
+def test_what_each_operation_costs(counted):
+    """Exact round trips of one operation after another; a CLOSE that nobody waits for may be the last of them."""
+    srv = counted.srv
+
+    def make():
+        for i in range(TIMES):
+            for name in ("stat", "deep", "none", "read", "link", "chmod", "rename", "unlink"):
+                place = srv / f"cold/{name}{i}/{'a/b/c' if name == 'deep' else ''}"
+                place.mkdir(parents=True)
+                if name == "link":
+                    os.symlink("f0", place / "f")
+                elif name != "none":
+                    (place / "f").write_bytes(b"content")
+        (srv / "d").mkdir()
+        for name in (f"{c}{i}" for c in "frs" for i in range(TIMES)):
+            (srv / "d" / name).write_bytes(b"content")
+        for top, _, names in os.walk(srv, topdown=False):
+            for name in names:
+                os.utime(os.path.join(top, name), (1e9, 1e9), follow_symlinks=False)
+            os.utime(top, (1e9, 1e9))
+
+    counted.who.call(make)
+    counted.who.call(os.listdir, counted.dir / "cold")
+    counted.who.call(os.listdir, counted.dir / "d")
+    wrong = []
+    for name, cost, work in COSTS:
+        found = counted.trips(lambda work=work: [work(counted.dir, i) for i in range(TIMES)])
+        closes = 1 if found.requests.get("CLOSE") else 0
+        if not TIMES * cost <= found.trips <= TIMES * cost + closes:
+            wrong.append((name, cost, found.trips, found.requests))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_fsync_is_one_round_trip(counted):
+    """What was written and fsync@openssh.com leave together."""
+    path = counted.dir / "f"
+    counted.who.call(path.write_bytes, b"x")
+    read, write = os.pipe()
+    go, going = os.pipe()
+
+    def hold():
+        with open(path, "r+b", buffering=0) as file:
+            os.write(write, b"!")
+            os.read(go, 1)
+            file.write(b"y" * 5000)
+            os.fsync(file.fileno())
+            os.write(write, b"!")
+            os.read(go, 1)
+
+    holder = threading.Thread(target=counted.who.call, args=(hold,))
+    holder.start()
+    os.read(read, 1)
+
+    def sync():
+        os.write(going, b"!")
+        os.read(read, 1)
+
+    found = counted.trips(sync)
+    os.write(going, b"!")
+    holder.join()
+    for fd in (read, write, go, going):
+        os.close(fd)
+    assert found.trips == 1 and found.requests["WRITE"] == 1
+
+
+def test_listings_in_few_round_trips(counted):
+    """The name, and the entries in windows that grow; the last round trip or two only find the end, and nobody waits."""
+    for count, most in ((10, 2), (1000, 6), (10000, 8)):
+        place = counted.srv / f"n{count}"
+
+        def make(place=place, count=count):
+            place.mkdir()
+            for i in range(count):
+                os.close(os.open(place / f"entry{i:05}", os.O_CREAT | os.O_WRONLY, 0o644))
+
+        counted.who.call(make)
+        found = counted.trips(lambda count=count: len(os.listdir(counted.dir / f"n{count}")) == count or 1 / 0)
+        assert found.trips <= most, (count, found.requests)
 
 
 def test_new_file_in_two_round_trips(counted):

@@ -188,13 +188,40 @@ END_TEST
 
 START_TEST(setattr_size)
 {
-	/* a size goes through a handle, which is closed again */
+	/* a size is one round trip by path; the look behind it tells whether the server has done it */
+	struct be_attr want = {.valid = BE_ATTR_SIZE, .size = 5}, cut;
+	struct peer_request *r;
+
+	begin();
+	cut = file;
+	cut.size = 5;
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	r = peer_take(&p, FXP_SETSTAT);
+	ck_assert_uint_eq(r->attr.valid, BE_ATTR_SIZE);
+	ck_assert_uint_eq(r->attr.size, 5);
+	peer_status(&p, r, FX_OK);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &cut);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_OK);
+	ck_assert(g.attr_ok);
+	peer_finish(&p);
+}
+END_TEST
+
+/* A server that refuses the size with `code`, or says FX_OK and does nothing. */
+static void size_by_handle(uint32_t code)
+{
 	struct be_attr want = {.valid = BE_ATTR_SIZE, .size = 5};
 	struct peer_request *r;
 
 	begin();
 	peer_start(&p, "");
 	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_SETSTAT), code);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
 	r = peer_take(&p, FXP_OPEN);
 	ck_assert_uint_eq(r->pflags, FXF_WRITE);
 	peer_handle(&p, r, "H");
@@ -209,6 +236,25 @@ START_TEST(setattr_size)
 	ck_assert_uint_eq(g.count, 1);
 	ck_assert_int_eq(g.code, BE_OK);
 	ck_assert(g.attr_ok);
+	peer_finish(&p);
+}
+
+START_TEST(setattr_size_by_handle)
+{
+	/* where the server does not cut by path a handle does it, which is closed again; a refusal is one */
+	struct be_attr want = {.valid = BE_ATTR_SIZE, .size = 5};
+
+	size_by_handle(FX_OK);
+	size_by_handle(FX_FAILURE);
+	size_by_handle(FX_OP_UNSUPPORTED);
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->setattr(BE(&p), "/root/a", false, &want, got_attr, &g), 0);
+	peer_status(&p, peer_take(&p, FXP_SETSTAT), FX_PERMISSION_DENIED);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_int_eq(g.code, BE_PERMISSION_DENIED);
 	peer_finish(&p);
 }
 END_TEST
@@ -898,7 +944,8 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
-           setattr_size, open_link, open_flags, read_short, read_too_much, read_cap, read_growing,
+           setattr_size, setattr_size_by_handle, open_link, open_flags, read_short, read_too_much,
+           read_cap, read_growing,
            write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
            rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, hash_by_the_server,
            no_memory)
