@@ -11,7 +11,8 @@
  *    |  struct be_ops
  *   async_name.c   changes of names and attributes: local check, acknowledge, enqueue
  *   async_file.c   files: bytes of a new one are kept until its close, then sent in one go; its parts
- *                  are async_io.c (read, write, fsync, copy) and async_set.c (attributes)
+ *                  are async_send.c (to the server), async_io.c (read, write, fsync, copy) and
+ *                  async_set.c (attributes)
  *   async_look.c   stat, listings: what is pending shows; a directory is listed after two misses
  *   async_check.c  the local check: what the caches know, permissions, free space
  *   pending.c      who waits for whom, and who fails with whom

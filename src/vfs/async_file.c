@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Open files over the journal, from open to close. The bytes of a new file are kept until it is
- * sent: one OPEN, its WRITEs, its attributes, CLOSE. A file that is sent before its end, or existed
- * before, passes its writes on as they come and acknowledges them at once. While anything of a file
- * is unanswered, a change stands for it in the order of names, so a rename waits for its bytes.
+ * Open files over the journal, as vfs sees them from open to close. The bytes of a new file are kept
+ * until it is sent (async_send.c). A file that is sent before its end, or existed before, passes its
+ * writes on as they come and acknowledges them at once. While anything of a file is unanswered, a change
+ * stands for it in the order of names, so a rename waits for its bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,33 +23,7 @@
 #define PLACE_COUNT_MIN 32u
 #define PLACE_COUNT_MAX 256u
 
-static void afile_sent(struct change *c);
 static void afile_end(struct change *c);
-
-static void piece_free(struct piece *p)
-{
-	list_del(&p->entry);
-	data_unref(p->block);
-	free(p);
-}
-
-static void pieces_drop(struct afile *f, int err)
-{
-	struct be_status st = async_status(err);
-
-	while (!list_empty(&f->pieces)) {
-		struct piece *p = list_entry(f->pieces.next, struct piece, entry);
-		be_status_fn *done = p->done;
-		void *arg = p->arg;
-
-		piece_free(p);
-		if (done)
-			done(arg, &st);
-	}
-	async_unsent(f->a, -(int64_t)f->pieces_len);
-	f->pieces_len = 0;
-	f->piece_count = 0;
-}
 
 static void afile_wanted(struct change *c)
 {
@@ -102,8 +76,7 @@ static const char *believed(struct afile *f, char *buf, size_t size)
 	return f->where(f->owner, buf, size) == 0 ? buf : NULL;
 }
 
-/* For opening it again: the path as the server has it, while a rename is on its way. */
-static int afile_where(void *owner, char *path, size_t size)
+int afile_where(void *owner, char *path, size_t size)
 {
 	struct afile *f = owner;
 	const char *now = believed(f, path, size);
@@ -146,14 +119,6 @@ void afile_stand_for(struct afile *f)
 	afile_show(f);
 }
 
-static void fail(struct afile *f, int err)
-{
-	if (!f->bad)
-		f->bad = err;
-	if (!f->err)
-		f->err = err;
-}
-
 int async_take_error(struct async *a, struct be_file *file)
 {
 	struct afile *f = afile_of(file);
@@ -186,8 +151,8 @@ static void afile_end(struct change *c)
 	if (c->err && c->postponed) {
 		if (!c->sent || !c->there)
 			f->state = f->below ? f->state : AFILE_FAILED;
-		fail(f, c->err);
-		pieces_drop(f, c->err);
+		afile_fail(f, c->err);
+		afile_drop_pieces(f, c->err);
 		async_failed(a, c, c->there ? "write" : "creation", c->there);
 		if (f->told && c->at.name)
 			pending_take_error(&a->pending, c->at.name->path);
@@ -195,241 +160,6 @@ static void afile_end(struct change *c)
 		async_correct(a, c, c->at.name->path, &f->shown);
 	}
 	afile_reap(f);
-}
-
-/* An answer has come: was it the last one? */
-static void afile_settle(struct afile *f)
-{
-	if (f->unacked_count || f->state == AFILE_KEPT || f->state == AFILE_OPENING)
-		return;
-	if (f->closed && !f->finished && f->state == AFILE_OPEN)
-		return;
-	if (f->change.active) {
-		f->change.there = f->state == AFILE_OPEN;
-		change_end(&f->change, f->bad);
-	} else {
-		afile_reap(f);
-	}
-}
-
-struct sent {
-	struct afile *f;
-	size_t len;
-	be_status_fn *done; /* NULL: acknowledged long ago */
-	void *arg;
-};
-
-static void sent_settled(void *arg, int err)
-{
-	struct sent *s = arg;
-	struct afile *f = s->f;
-
-	if (err && !s->done)
-		fail(f, err);
-	else if (err && !f->bad)
-		f->bad = err; /* who waited for it has been told */
-	f->unacked_count--;
-	async_unsent(f->a, -(int64_t)s->len);
-	free(s);
-	afile_settle(f);
-}
-
-static void written(void *arg, const struct be_status *st)
-{
-	struct sent *s = arg;
-	const struct errno_query q = {.kind = OP_WRITE, .path = s->f->path, .len = s->len};
-
-	if (s->done) {
-		s->done(s->arg, st); /* who waits is told, and nobody else need be */
-		if (st->code != BE_OK)
-			s->f->told = true;
-	}
-	async_errno(s->f->a, &q, st, sent_settled, s);
-}
-
-void afile_write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,
-			size_t len, be_status_fn *done, void *arg)
-{
-	struct async *a = f->a;
-	struct sent *s = malloc(sizeof(*s));
-	int err = -ENOMEM;
-
-	f->unacked_count++;
-	async_unsent(a, (int64_t)len);
-	if (s) {
-		*s = (struct sent){f, len, done, arg};
-		err = a->ops->write(a->below, f->below, off, block, block_off, len, written, s);
-	}
-	if (err == 0)
-		return;
-	free(s);
-	f->unacked_count--;
-	async_unsent(a, -(int64_t)len);
-	fail(f, err);
-	if (done)
-		answer_status(a, done, arg, err);
-}
-
-static void attr_set(void *arg, const struct be_status *st, const struct be_attr *attr)
-{
-	struct sent *s = arg;
-	const struct errno_query q = {.kind = OP_SETATTR, .path = s->f->path};
-
-	if (st->code == BE_OK && attr) {
-		s->f->shown = *attr;
-		s->f->final = s->f->finished;
-	}
-	async_errno(s->f->a, &q, st, sent_settled, s);
-}
-
-/* Attributes that were acknowledged. */
-void afile_set_below(struct afile *f, const struct be_attr *want)
-{
-	struct async *a = f->a;
-	struct sent *s = malloc(sizeof(*s));
-	int err = -ENOMEM;
-
-	f->unacked_count++;
-	if (s) {
-		*s = (struct sent){f, 0, NULL, NULL};
-		err = a->ops->fsetattr(a->below, f->below, want, attr_set, s);
-	}
-	if (err == 0)
-		return;
-	free(s);
-	f->unacked_count--;
-	fail(f, err);
-}
-
-/* Closed by vfs, and everything is sent: the attributes, then CLOSE. */
-static void finish(struct afile *f)
-{
-	struct be_attr want = f->attr;
-
-	want.valid = f->want;
-	if ((f->shown.valid & BE_ATTR_OWNER) && f->shown.uid == f->attr.uid &&
-	    f->shown.gid == f->attr.gid)
-		want.valid &= ~(uint32_t)BE_ATTR_OWNER;
-	if (!(want.valid & BE_ATTR_OWNER) && (f->shown.valid & BE_ATTR_MODE) &&
-	    f->shown.mode == f->attr.mode)
-		want.valid &= ~(uint32_t)BE_ATTR_MODE;
-	f->want = 0;
-	if (want.valid) {
-		afile_stand_for(f);
-		afile_set_below(f, &want);
-	}
-	f->a->ops->close(f->a->below, f->below);
-	f->below = NULL;
-	f->finished = true;
-	list_del(&f->entry);
-	afile_settle(f);
-}
-
-static void pieces_send(struct afile *f)
-{
-	while (!list_empty(&f->pieces)) {
-		struct piece *p = list_entry(f->pieces.next, struct piece, entry);
-
-		f->pieces_len -= p->len;
-		async_unsent(f->a, -(int64_t)p->len); /* counted again as on its way */
-		afile_write_below(f, p->off, p->block, p->block_off, p->len, p->done, p->arg);
-		piece_free(p);
-	}
-	f->piece_count = 0;
-}
-
-static void create_failed(void *arg, int err)
-{
-	struct afile *f = arg;
-
-	f->state = AFILE_FAILED;
-	fail(f, err);
-	afile_settle(f);
-}
-
-/* The server has opened what was acknowledged before. */
-static void kept_opened(struct afile *f, const struct be_status *st, const struct be_attr *attr)
-{
-	const struct errno_query q = {
-	    .kind = OP_CREATE,
-	    .path = f->path,
-	    .flags = f->flags & BE_EXCL ? O_WRONLY | O_EXCL : O_WRONLY,
-	};
-
-	if (st->code != BE_OK) {
-		async_errno(f->a, &q, st, create_failed, f);
-		return;
-	}
-	f->state = AFILE_OPEN;
-	if (attr)
-		f->shown = *attr;
-	pieces_send(f);
-	if (f->closed) {
-		finish(f);
-		return;
-	}
-	change_give_place(&f->change);
-	afile_settle(f);
-}
-
-static void opened(void *arg, const struct be_status *st, struct be_file *below,
-		   const struct be_attr *attr)
-{
-	struct afile *f = arg;
-	struct async *a = f->a;
-	be_open_fn *done = f->opened;
-	void *done_arg = f->opened_arg;
-	bool ok = st->code == BE_OK;
-
-	f->below = ok ? below : NULL;
-	if (!done) {
-		kept_opened(f, st, attr);
-		return;
-	}
-	f->opened = NULL;
-	f->state = ok ? AFILE_OPEN : AFILE_FAILED;
-	f->closed = !ok;
-	if (ok && attr) {
-		f->attr = f->shown = *attr;
-		if (f->learn) {
-			struct seen s = async_see(a, f->path);
-
-			async_learn(a, s.dir, f->mode, attr);
-		}
-	}
-	if (ok)
-		list_push_back(&a->open_files, &f->entry);
-	f->hold_count++; /* until the caller has it */
-	if (f->change.active)
-		change_end(&f->change, ok ? 0 : -EIO);
-	done(done_arg, st, ok ? (struct be_file *)f : NULL, ok ? attr : NULL);
-	f->hold_count--;
-	afile_reap(f);
-}
-
-/* Never more than the program has granted, nor to a group that the file does not have yet. */
-static uint32_t kept_mode(const struct afile *f)
-{
-	uint32_t mode = f->attr.mode & 0777;
-
-	return f->closed && !(f->want & BE_ATTR_OWNER) ? mode : mode & f->mode;
-}
-
-static void afile_sent(struct change *c)
-{
-	struct afile *f = list_entry(c, struct afile, change);
-	struct async *a = f->a;
-	uint32_t mode = f->opened ? f->mode : kept_mode(f);
-	int err = f->opened ? pending_take_error(&a->pending, f->path) : 0;
-
-	f->state = AFILE_OPENING;
-	if (!err)
-		err = a->ops->open(a->below, f->path, f->flags, mode, f->nodeid, f->ahead_len,
-				   afile_where, f, opened, f);
-	if (!err)
-		return;
-	f->state = AFILE_FAILED;
-	change_end(c, err);
 }
 
 /* An open that the server answers, in its turn. */
@@ -595,7 +325,7 @@ void async_close(struct backend *b, struct be_file *file)
 		if (f->want)
 			afile_stand_for(f);
 		f->closed = true;
-		finish(f);
+		afile_finish(f);
 		return;
 	}
 	f->closed = true;

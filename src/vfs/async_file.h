@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Open files over the journal: what its three files share. Thread: the loop. */
+/* Open files over the journal: what its four files share. Thread: the loop. */
 #ifndef VFS_ASYNC_FILE_H
 #define VFS_ASYNC_FILE_H
 
@@ -82,5 +82,20 @@ void afile_set_below(struct afile *f, const struct be_attr *want);
 
 /* Nobody else has it open: what we made of it is what it is. */
 bool afile_alone(struct afile *f);
+
+/* be_where_fn: the path as the server has it, while a rename is on its way. */
+int afile_where(void *owner, char *path, size_t size);
+
+/* async_send.c: change.send of a file that is kept, or that the server is to open. */
+void afile_sent(struct change *c);
+
+/* Closed by vfs, and everything is sent: the attributes, then CLOSE. */
+void afile_finish(struct afile *f);
+
+/* What was written and not sent is not sent any more; who waits for it is told. */
+void afile_drop_pieces(struct afile *f, int err);
+
+/* Its first failure is the one that is told. */
+void afile_fail(struct afile *f, int err);
 
 #endif

@@ -163,8 +163,10 @@ static void task_end(struct change *c)
 	task_free(t);
 }
 
+/* For a caller whose callback is one of the two. */
 static struct task *task_create(struct async *a, enum change_kind kind, const char *path,
-				const char *path2, void *arg)
+				const char *path2, be_attr_fn *attr_fn, be_status_fn *status_fn,
+				void *arg)
 {
 	struct task *t = calloc(1, sizeof(*t));
 
@@ -172,6 +174,8 @@ static struct task *task_create(struct async *a, enum change_kind kind, const ch
 		return NULL;
 	change_init(&t->change, kind, task_send, task_end);
 	t->a = a;
+	t->attr_fn = attr_fn;
+	t->status_fn = status_fn;
 	t->arg = arg;
 	t->path = strdup(path);
 	t->path2 = path2 ? strdup(path2) : NULL;
@@ -200,7 +204,7 @@ static int add_aliases(struct task *t, const struct node *n)
 	return r;
 }
 
-/* Into the order. Where the server is to answer, the names are not known until it has. */
+/* Into the order. `node`: of the first name, whose other names it concerns too, or NULL. */
 static int task_add(struct task *t, const struct node *node)
 {
 	struct pending *p = &t->a->pending;
@@ -222,38 +226,58 @@ static int task_add(struct task *t, const struct node *node)
 		async_touch_parent(t->a, t->change.at.name);
 		async_touch_parent(t->a, t->change.at2.name);
 	}
-	if (t->change.postponed) {
-		t->a->postponed_count++;
-		return 0;
-	}
-	pname_set(t->change.at.name, PNAME_UNSURE, NULL);
-	if (t->change.at2.name)
-		pname_set(t->change.at2.name, PNAME_UNSURE, NULL);
 	return 0;
 }
 
-/* The caller waits for the server. */
-static int forward_attr(struct task *t, be_attr_fn *done, const struct node *node)
+static void set_names(struct task *t, enum pname_state state, enum pname_state state2,
+		      const struct be_attr *attr)
 {
-	struct pending *p = &t->a->pending;
-	int r;
-
-	t->attr_fn = done;
-	r = task_add(t, node);
-	if (r == 0)
-		pending_run(p);
-	return r;
+	pname_set(t->change.at.name, state, attr);
+	if (t->change.at2.name)
+		pname_set(t->change.at2.name, state2, attr);
 }
 
-static int forward_status(struct task *t, be_status_fn *done, const struct node *node)
+/* The server answers in its turn; the names are not known until it has. */
+static int forward(struct task *t, const struct node *node)
 {
-	struct pending *p = &t->a->pending;
+	struct async *a = t->a;
+	int r = task_add(t, node);
+
+	if (r < 0)
+		return r;
+	set_names(t, PNAME_UNSURE, PNAME_UNSURE, NULL);
+	pending_run(&a->pending);
+	return 0;
+}
+
+/* Acknowledged at once: `state` and `state2` are what the names show, `attr` what is there then. */
+static int postpone(struct task *t, const struct node *node, enum pname_state state,
+		    enum pname_state state2, const struct be_attr *attr)
+{
+	struct async *a = t->a;
+	be_attr_fn *attr_fn = t->attr_fn;
+	be_status_fn *status_fn = t->status_fn;
 	int r;
 
-	t->status_fn = done;
+	t->change.postponed = true;
+	t->attr_fn = NULL;
+	t->status_fn = NULL;
 	r = task_add(t, node);
-	if (r == 0)
-		pending_run(p);
+	if (r < 0)
+		return r;
+	a->postponed_count++;
+	set_names(t, state, state2, attr);
+	if (t->change.kind == CHANGE_SYMLINK) {
+		free(t->change.at.name->target);
+		t->change.at.name->target = strdup(t->path2); /* NULL: readlink waits for the server */
+	}
+	if (t->change.kind == CHANGE_MKDIR)
+		r = answer_mkdir(a, attr_fn, t->arg, attr, t->path);
+	else if (attr_fn)
+		r = answer_attr(a, attr_fn, t->arg, 0, attr);
+	else
+		r = answer_status(a, status_fn, t->arg, 0);
+	pending_run(&a->pending);
 	return r;
 }
 
@@ -278,21 +302,14 @@ int async_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *
 	if (r)
 		return answer_attr(a, done, arg, r, NULL);
 	s = async_see(a, path);
-	t = task_create(a, CHANGE_MKDIR, path, NULL, arg);
+	t = task_create(a, CHANGE_MKDIR, path, NULL, done, NULL, arg);
 	if (!t)
 		return -ENOMEM;
 	t->mode = mode;
 	if (!async_may_postpone(a, 0) || !async_may_make(a, &s, path))
-		return forward_attr(t, done, NULL);
+		return forward(t, NULL);
 	attr = async_made_attr(a, s.dir, S_IFDIR | (mode & 07777), 4096);
-	t->change.postponed = true;
-	r = task_add(t, NULL);
-	if (r == 0) {
-		pname_set(t->change.at.name, PNAME_MADE, &attr);
-		r = answer_mkdir(a, done, arg, &attr, path);
-		pending_run(&a->pending);
-	}
-	return r;
+	return postpone(t, NULL, PNAME_MADE, PNAME_AS_IS, &attr);
 }
 
 int async_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
@@ -303,33 +320,18 @@ int async_symlink(struct backend *b, const char *target, const char *path, be_at
 	struct seen s;
 	struct be_attr attr;
 	struct task *t;
-	char *copy;
 
 	if (r)
 		return answer_attr(a, done, arg, r, NULL);
 	s = async_see(a, path);
-	t = task_create(a, CHANGE_SYMLINK, path, target, arg);
+	t = task_create(a, CHANGE_SYMLINK, path, target, done, NULL, arg);
 	if (!t)
 		return -ENOMEM;
-	copy = strdup(target);
-	if (!copy || a->v->cfg.follow_symlinks || !async_may_postpone(a, strlen(target)) ||
-	    !async_may_make(a, &s, path)) {
-		free(copy);
-		return forward_attr(t, done, NULL);
-	}
+	if (a->v->cfg.follow_symlinks || !async_may_postpone(a, strlen(target)) ||
+	    !async_may_make(a, &s, path))
+		return forward(t, NULL);
 	attr = async_made_attr(a, s.dir, S_IFLNK | 0777, strlen(target));
-	t->change.postponed = true;
-	r = task_add(t, NULL);
-	if (r < 0) {
-		free(copy);
-		return r;
-	}
-	pname_set(t->change.at.name, PNAME_MADE, &attr);
-	free(t->change.at.name->target);
-	t->change.at.name->target = copy;
-	r = answer_attr(a, done, arg, 0, &attr);
-	pending_run(&a->pending);
-	return r;
+	return postpone(t, NULL, PNAME_MADE, PNAME_AS_IS, &attr);
 }
 
 int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *done, void *arg)
@@ -343,22 +345,14 @@ int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *
 		return answer_attr(a, done, arg, r, NULL);
 	s = async_see(a, from);
 	s2 = async_see(a, to);
-	t = task_create(a, CHANGE_LINK, from, to, arg);
+	t = task_create(a, CHANGE_LINK, from, to, done, NULL, arg);
 	if (!t)
 		return -ENOMEM;
 	if (!async_may_postpone(a, 0) || s.what != SEEN_PRESENT || !attr_is_reg(&s.attr) ||
 	    (a->own_uid != 0 && s.attr.uid != a->own_uid) ||
 	    !a->ops->info(a->below)->caps.hardlink || !async_may_make(a, &s2, to))
-		return forward_attr(t, done, s.node);
-	t->change.postponed = true;
-	r = task_add(t, s.node);
-	if (r == 0) {
-		pname_set(t->change.at.name, PNAME_CHANGED, &s.attr);
-		pname_set(t->change.at2.name, PNAME_CHANGED, &s.attr);
-		r = answer_attr(a, done, arg, 0, &s.attr);
-		pending_run(&a->pending);
-	}
-	return r;
+		return forward(t, s.node);
+	return postpone(t, s.node, PNAME_CHANGED, PNAME_CHANGED, &s.attr);
 }
 
 /*
@@ -394,6 +388,7 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 {
 	struct async *a = async_of(b);
 	int r = told(a, path, NULL);
+	const struct pname *n;
 	struct be_attr attr;
 	struct seen s;
 	struct task *t;
@@ -403,7 +398,7 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 	if (async_file_fold(a, path, want, &attr) || merge_waiting(a, path, target, want, &attr))
 		return answer_attr(a, done, arg, 0, &attr);
 	s = async_see(a, path);
-	t = task_create(a, CHANGE_SETATTR, path, NULL, arg);
+	t = task_create(a, CHANGE_SETATTR, path, NULL, done, NULL, arg);
 	if (!t)
 		return -ENOMEM;
 	t->want = *want;
@@ -411,71 +406,43 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 	if (!async_may_postpone(a, 0) || s.what != SEEN_PRESENT || target == BE_FOLLOWED ||
 	    (target == BE_THE_LINK && !a->ops->info(a->below)->caps.lsetstat) ||
 	    !async_may_change(a, &s.attr, want))
-		return forward_attr(t, done, s.node);
+		return forward(t, s.node);
 	attr = s.attr;
 	async_merge(&attr, want);
-	t->change.postponed = true;
-	r = task_add(t, s.node);
-	if (r == 0) {
-		enum pname_state state = t->change.at.name->state;
+	n = pending_find(&a->pending, path);
+	return postpone(t, s.node, n && n->state == PNAME_MADE ? PNAME_MADE : PNAME_CHANGED,
+			PNAME_AS_IS, &attr);
+}
 
-		pname_set(t->change.at.name, state == PNAME_MADE ? state : PNAME_CHANGED, &attr);
-		r = answer_attr(a, done, arg, 0, &attr);
-		pending_run(&a->pending);
-	}
-	return r;
+static int unmake(struct async *a, enum change_kind kind, const char *path, be_status_fn *done,
+		  void *arg)
+{
+	bool dir = kind == CHANGE_RMDIR;
+	int r = told(a, path, NULL);
+	struct seen s;
+	struct task *t;
+
+	if (r)
+		return answer_status(a, done, arg, r);
+	s = async_see(a, path);
+	t = task_create(a, kind, path, NULL, NULL, done, arg);
+	if (!t)
+		return -ENOMEM;
+	pending_mend(&a->pending, path);
+	if (!async_may_postpone(a, 0) || !async_may_remove(a, &s) || attr_is_dir(&s.attr) != dir ||
+	    (dir && (!s.node || !listing_is_empty(a->v, s.node))))
+		return forward(t, NULL);
+	return postpone(t, NULL, PNAME_ABSENT, PNAME_AS_IS, NULL);
 }
 
 int async_remove(struct backend *b, const char *path, be_status_fn *done, void *arg)
 {
-	struct async *a = async_of(b);
-	int r = told(a, path, NULL);
-	struct seen s;
-	struct task *t;
-
-	if (r)
-		return answer_status(a, done, arg, r);
-	s = async_see(a, path);
-	t = task_create(a, CHANGE_REMOVE, path, NULL, arg);
-	if (!t)
-		return -ENOMEM;
-	pending_mend(&a->pending, path);
-	if (!async_may_postpone(a, 0) || !async_may_remove(a, &s) || attr_is_dir(&s.attr))
-		return forward_status(t, done, NULL);
-	t->change.postponed = true;
-	r = task_add(t, NULL);
-	if (r == 0) {
-		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
-		r = answer_status(a, done, arg, 0);
-		pending_run(&a->pending);
-	}
-	return r;
+	return unmake(async_of(b), CHANGE_REMOVE, path, done, arg);
 }
 
 int async_rmdir(struct backend *b, const char *path, be_status_fn *done, void *arg)
 {
-	struct async *a = async_of(b);
-	int r = told(a, path, NULL);
-	struct seen s;
-	struct task *t;
-
-	if (r)
-		return answer_status(a, done, arg, r);
-	s = async_see(a, path);
-	t = task_create(a, CHANGE_RMDIR, path, NULL, arg);
-	if (!t)
-		return -ENOMEM;
-	if (!async_may_postpone(a, 0) || !async_may_remove(a, &s) || !attr_is_dir(&s.attr) ||
-	    !s.node || !listing_is_empty(a->v, s.node))
-		return forward_status(t, done, NULL);
-	t->change.postponed = true;
-	r = task_add(t, NULL);
-	if (r == 0) {
-		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
-		r = answer_status(a, done, arg, 0);
-		pending_run(&a->pending);
-	}
-	return r;
+	return unmake(async_of(b), CHANGE_RMDIR, path, done, arg);
 }
 
 static bool may_rename(struct async *a, const struct seen *from, const struct seen *to,
@@ -502,20 +469,12 @@ int async_rename(struct backend *b, const char *from, const char *to, enum be_re
 		return answer_status(a, done, arg, r);
 	s = async_see(a, from);
 	s2 = async_see(a, to);
-	t = task_create(a, CHANGE_RENAME, from, to, arg);
+	t = task_create(a, CHANGE_RENAME, from, to, NULL, done, arg);
 	if (!t)
 		return -ENOMEM;
 	t->flags = flags;
 	pending_mend(&a->pending, to);
 	if (!async_may_postpone(a, 0) || !may_rename(a, &s, &s2, to, flags))
-		return forward_status(t, done, s.node);
-	t->change.postponed = true;
-	r = task_add(t, s.node);
-	if (r == 0) {
-		pname_set(t->change.at.name, PNAME_ABSENT, NULL);
-		pname_set(t->change.at2.name, PNAME_CHANGED, &s.attr);
-		r = answer_status(a, done, arg, 0);
-		pending_run(&a->pending);
-	}
-	return r;
+		return forward(t, s.node);
+	return postpone(t, s.node, PNAME_ABSENT, PNAME_CHANGED, &s.attr);
 }
