@@ -87,10 +87,12 @@ def test_round_trips_of_a_copy(who, far, source, tool):
     who.call(same, source, mount.dir / "in", times="-r" not in tool)
 
 
-def test_round_trips_of_rm_rf(who, far):
-    mount, relay, base = far
+def test_round_trips_of_rm_rf(who, area, direct, relays, mounter):
+    base = area / "base"
     who.call(small_tree, base / "in", directories=4)
-    wait_until(lambda: who.call(os.path.exists, mount.dir / "in"), what="the mount shows what the server has")
+    relay = relays(direct.port, delay=DELAY, sftp=True)
+    mount = mounter.direct(who, relay.port, "-o", "async", directory=base)
+    who.call(lambda: (os.mkdir(mount.dir / "warm"), os.listdir(mount.dir)) and None)
     relay.command("reset")
     who.run(["rm", "-rf", str(mount.dir / "in")])
     who.call(sync, mount.dir)
@@ -322,6 +324,50 @@ def test_a_failure_is_told_by_the_next_call_on_the_name(who, far):
     assert wait_until(lambda: who.call(Path.read_bytes, mount.dir / "warm" / "f") == b"theirs")
     status = json.loads(run_sftpfs(who, ["status", mount.dir]).out)
     assert status["postponed_errors"] == 1 and status["postponed_pending"] == 0
+
+
+# A change, what somebody else does on the server before it gets there, and the words for what comes of it.
+SPOILT = {
+    "new": (lambda d: write_new(d / "new", b"mine"), lambda d: os.mkdir(d / "new"), "File exists"),
+    "dir": (lambda d: os.mkdir(d / "dir"), lambda d: write(d / "dir", b""), "File exists"),
+    "sym": (lambda d: os.symlink("x", d / "sym"), lambda d: os.mkdir(d / "sym"), "File exists"),
+    "hard": (lambda d: os.link(d / "source", d / "hard"), lambda d: os.mkdir(d / "hard"), "File exists"),
+    "mode": (lambda d: os.chmod(d / "mode", 0o600), lambda d: os.unlink(d / "mode"), "No such file or directory"),
+    "time": (lambda d: os.utime(d / "time", (1, 1)), lambda d: os.unlink(d / "time"), "No such file or directory"),
+    "gone": (lambda d: os.unlink(d / "gone"), lambda d: os.unlink(d / "gone"), "No such file or directory"),
+    "full": (lambda d: os.rmdir(d / "full"), lambda d: write(d / "full" / "f", b""), "Directory not empty"),
+    "moved": (lambda d: os.rename(d / "from", d / "moved"), lambda d: os.unlink(d / "from"), "No such file or directory"),
+    "onto": (lambda d: os.rename(d / "from2", d / "onto"), lambda d: os.mkdir(d / "onto"), "Is a directory"),
+}
+
+
+def test_no_failure_is_lost(who, area, direct, relays, mounter):
+    """Every kind of change fails after it was acknowledged: each is counted and logged, the barrier reports that there was
+    one, and what no program was told of a name is told by the end of the mount."""
+    base = area / "base"
+
+    def prepare():
+        os.makedirs(base / "full")
+        for name in ("source", "mode", "time", "gone", "from", "from2"):
+            write(base / name, b"as it was")
+        for where in (*base.iterdir(), base):
+            os.utime(where, (1_000_000_000, 1_000_000_000))
+    who.call(prepare)
+    relay = relays(direct.port, sftp=True)
+    mount = mounter.direct(who, relay.port, "-o", "async", directory=base)
+    who.call(lambda: (os.mkdir(mount.dir / "warm"), os.listdir(mount.dir), os.listdir(mount.dir / "full")) and None)
+    relay.command("hold up on")
+    who.call(lambda: [change(mount.dir) for change, _, _ in SPOILT.values()] and None)
+    who.call(lambda: [spoil(base) for _, spoil, _ in SPOILT.values()] and None)
+    relay.command("hold up off")
+    assert who.call(error_of, sync, mount.dir) != 0
+    assert who.call(error_of, sync, mount.dir) == 0  # it was told
+    status = json.loads(run_sftpfs(who, ["status", mount.dir]).out)
+    assert status["postponed_errors"] == len(SPOILT) and status["postponed_pending"] == 0
+    mount.umount(expect=9)
+    for name, (_, _, words) in SPOILT.items():
+        assert f"not delivered: '{base}/{name}': {words}" in mount.log_text(), name
+    assert (base / "source").read_bytes() == b"as it was"
 
 
 def write_new(path, data):
