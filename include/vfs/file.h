@@ -53,6 +53,7 @@ struct file {
 	pid_t unread_by;	 /* the program that opened it to read, until it has; or 0 */
 	int flags; /* of open(2) */
 	bool wrote;
+	bool given_up; /* close or fsync has told that it could not be delivered: not tried again */
 	bool created;	    /* this open made the file: see vfs/setattr.c */
 	unsigned ref_count; /* the kernel's until release, WRITEs on their way, operations */
 

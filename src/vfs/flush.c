@@ -206,6 +206,7 @@ static void delivered(void *arg, const struct be_status *st)
 	}
 	op->v->write_error_count++;
 	n->torn = true;
+	op->file->given_up = op->req != NULL;
 	path = node_path(op->v, n, NULL, &err);
 	errno_resolve(op->v,
 	              &(struct errno_query){.kind = OP_FLUSH, .path = path, .len = n->attr.size},

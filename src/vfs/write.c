@@ -259,7 +259,7 @@ void file_deliver(struct file *f)
 	struct vfs *v = f->v;
 	struct sent *s;
 
-	if (!v->ops->flush || !f->wrote)
+	if (!v->ops->flush || !f->wrote || f->given_up)
 		return;
 	s = malloc(sizeof(*s));
 	if (!s)
@@ -364,6 +364,7 @@ static void wrote(struct file *f, size_t len, uint64_t off)
 	uint64_t old_size = n->attr.size;
 
 	f->wrote = true;
+	f->given_up = false;
 	node_changed(v, n);
 	whole_overwritten(v, n);
 	/* Short chunks end at the old size: what lies between it and us is a hole now. */

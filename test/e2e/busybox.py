@@ -96,7 +96,7 @@ class BusyBoxHost:
         inside = self.root / str(self.top).lstrip("/")
         port = self.port or free_port()
         # in a mount namespace of its own, which ends with it
-        script = (f"mount --bind '{self.top}' '{inside}' && "
+        script = (f"mount --rbind '{self.top}' '{inside}' && "
                   f"exec chroot '{self.root}' {DROPBEAR} -F -E -r /host_key -p 127.0.0.1:{port}")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(in_namespace(script),
