@@ -27,7 +27,7 @@ static const char *word(struct text *t, char out[WORD_LEN_MAX])
 	while (t->p < t->end && *t->p != ' ' && *t->p != '\n') {
 		if (len == WORD_LEN_MAX - 1) {
 			t->bad = true;
-			return out;
+			break;
 		}
 		out[len++] = *t->p++;
 	}
