@@ -44,6 +44,7 @@ def outage(who, host, mounter, relays, area):
     made = Outage(mount, relay, area)
     yield made
     made.end()
+    mount.umount()  # while the relay is there
 
 
 test_what_waits_goes_on_when_the_network_is_back = test_outage.test_what_waits_goes_on_when_the_network_is_back
@@ -154,6 +155,7 @@ def test_soft_limit_is_eio(who, host, mounter, relays, area):
     wait_until(lambda: (area / "w").read_bytes() == b"acknowledged", what="it is delivered")
     for end in (*step, *go):
         os.close(end)
+    mount.umount()  # while the relay is there
 
 
 def programs_of(host, *names):
