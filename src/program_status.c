@@ -88,6 +88,7 @@ void program_status(void *ctx, char *json, size_t size)
 	add_text(&b, "cipher", facts.cipher);
 	add_text(&b, "mac", facts.mac);
 	add_text(&b, "kex", facts.kex);
+	add_text(&b, "strict_kex", facts.strict_kex ? "yes" : "no");
 	add_number(&b, "lanes", fs.lane_count);
 	add_number(&b, "rtt_min_ms", fs.rtt_min_ms > 0 ? (uint64_t)fs.rtt_min_ms : 0);
 	add_number(&b, "round_trips", fs.round_trip_count);

@@ -64,6 +64,7 @@ struct ssh_conn {
 	struct ssh_counter_struct socket_counter;
 	struct ssh_counter_struct packet_counter;
 	int64_t login_deadline_ms; /* 0: none */
+	bool strict_kex;	   /* sequence numbers are reset with the keys, on both sides */
 	struct ssh_life life;
 
 	/* Sending. */

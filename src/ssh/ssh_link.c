@@ -193,6 +193,7 @@ static void note_facts(struct ssh_conn *sc)
 	copy_fact(f->cipher, sizeof(f->cipher), ssh_get_cipher_out(sc->session));
 	copy_fact(f->mac, sizeof(f->mac), ssh_get_hmac_out(sc->session));
 	copy_fact(f->kex, sizeof(f->kex), ssh_get_kex_algo(sc->session));
+	f->strict_kex = sc->strict_kex;
 	copy_fact(f->user, sizeof(f->user), sc->cfg.user);
 	pthread_mutex_unlock(&sc->conn.facts_lock);
 }

@@ -30,8 +30,12 @@
 
 /* --- log ----------------------------------------------------------------------------------- */
 
+/* libssh does not tell whether the server has it, but says so in its log. Of the calling thread. */
+static _Thread_local bool strict_kex_seen;
+
 static void on_log(int priority, const char *function, const char *buffer, void *userdata)
 {
+	strict_kex_seen |= strstr(buffer, "Server supports strict kex") != NULL;
 	/* libssh writes no passwords, but at its highest levels it dumps packets: never asked for. */
 	log_debug(LOG_SSH, "libssh: %s", buffer);
 }
@@ -368,6 +372,9 @@ int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 	int rc;
 
 	ssh_set_blocking(sc->session, 0);
+	strict_kex_seen = false;
+	if (ssh_get_log_level() < SSH_LOG_DEBUG)
+		ssh_set_log_level(SSH_LOG_DEBUG);
 	while ((rc = ssh_connect(sc->session)) == SSH_AGAIN) {
 		int n = ssh_conn_wait(sc, handshake_deadline(sc, banner_deadline_ms));
 
@@ -376,6 +383,8 @@ int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 		if (n < 0)
 			return n;
 	}
+	sc->strict_kex = strict_kex_seen;
+	ssh_conn_log_init();
 	if (rc != SSH_OK)
 		return handshake_failed(sc, err);
 	/* libssh has set the socket to blocking, but a send must never hold up what comes in. */

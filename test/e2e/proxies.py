@@ -67,10 +67,11 @@ class Sayer(Listener):
 
 
 class Forwarder(Listener):
-    """To a port of 127.0.0.1. `ends`: "reset" or "end", how the client ended each connection."""
+    """To a port of 127.0.0.1, after saying `first`. `ends`: "reset" or "end", how the client ended each connection."""
 
-    def __init__(self, target_port, host="127.0.0.1", port=0):
+    def __init__(self, target_port, host="127.0.0.1", port=0, first=b""):
         self.target_port = target_port
+        self.first = first
         self.ends = []
         self.hung = set()  # connections through which nothing goes any more
         super().__init__(host, port)
@@ -81,6 +82,7 @@ class Forwarder(Listener):
 
     def serve(self, connection):
         with socket.create_connection(("127.0.0.1", self.target_port)) as server:
+            connection.sendall(self.first)
             self.pump(connection, server)
 
     def pump(self, client, server):

@@ -13,11 +13,26 @@ with warnings.catch_warnings():
 class Login(asyncssh.SSHServer):
     """Refuses everything. A test derives from it; `seen` collects what the client did, over all connections."""
 
+    version = None  # instead of the beginning "SSH-2.0-"
+
     def __init__(self, seen):
         self.seen = seen
 
     def connection_made(self, connection):
         self.connection = connection
+        if self.version:
+            self._say(connection)
+
+    def _say(self, connection):
+        """Of the next line, which is the version, another one, also for the signature over it."""
+        send = connection._send
+
+        def with_another_version(line):
+            line = line.replace(b"SSH-2.0-", self.version.encode(), 1)
+            connection._send = send
+            connection._server_version = line.rstrip()
+            send(line)
+        connection._send = with_another_version
 
 
 class ScriptedSsh:

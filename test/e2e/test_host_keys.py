@@ -288,4 +288,8 @@ def test_localhost_without_a_check(host, area):
 
 
 def test_x509_is_refused_by_name(host):
-    assert "x509v3-sign-rsa" in host.try_it(host.known(), HostKeyAlgorithms="x509v3-sign-rsa", code=USAGE)
+    """Also beside what the server has, and of the login's keys."""
+    known = host.known(host.line())
+    for keyword in ("HostKeyAlgorithms", "PubkeyAcceptedAlgorithms"):
+        host.try_it(known, **{keyword: "ssh-ed25519"})
+        assert "x509v3-sign-rsa" in host.try_it(known, **{keyword: "x509v3-sign-rsa\\,ssh-ed25519"}, code=USAGE)
