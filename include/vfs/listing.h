@@ -108,6 +108,12 @@ struct listing *listing_get(struct vfs *v, struct node *n, int *err);
  */
 struct listing *listing_ahead(struct vfs *v, struct node *n);
 
+/*
+ * The server is being asked whether directory `n` is still there: where a listing of it is in use and about
+ * to end, or just has, a new one is asked for in the same flight.
+ */
+void listing_renew(struct vfs *v, struct node *n);
+
 /* Is there a complete one that answers? */
 bool listing_cached(struct vfs *v, struct node *n);
 

@@ -27,6 +27,9 @@ struct link_ask {
 /* A listing that is missed so soon after its end is in use. */
 #define IN_USE_MS 1000
 
+/* One that has no longer to live will hardly outlive the question what its directory is now. */
+#define RENEW_MS 500
+
 struct entry_key {
 	const char *name;
 	size_t len;
@@ -551,6 +554,18 @@ struct listing *listing_ahead(struct vfs *v, struct node *n)
 		l->ref_count++;
 	}
 	return l;
+}
+
+void listing_renew(struct vfs *v, struct node *n)
+{
+	struct listing *l = n->listing;
+
+	if (!l || n->huge || n->filling || l->expires_ms > v->clock->now_ms + RENEW_MS ||
+	    v->clock->now_ms - l->expires_ms >= IN_USE_MS)
+		return;
+	listing_drop(v, n);
+	walk_missed_listing(v, n); /* should this one be overtaken */
+	listing_unref(listing_ahead(v, n));
 }
 
 bool listing_cached(struct vfs *v, struct node *n)

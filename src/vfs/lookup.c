@@ -132,6 +132,7 @@ void vfs_lookup(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 	if (d && d->node) {
 		op->known = node_ref(d->node);
 		op->known_count = d->node->change_count;
+		listing_renew(v, d->node);
 	}
 	walk_lookup(v, req->program, dir);
 	op_failed_start(op, v->ops->stat(v->be, op->path, v->cfg.follow_symlinks, looked_up, op));

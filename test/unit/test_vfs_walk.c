@@ -283,7 +283,41 @@ START_TEST(the_second_child_of_a_directory_brings_the_others)
 }
 END_TEST
 
-CHECK_MAIN("vfs_walk", directories_given_one_by_one_have_an_order_of_their_own,
+START_TEST(a_listing_in_use_is_asked_for_with_its_directory)
+{
+	// when both end together one flight brings both; a listing that nobody uses any more is left alone
+	struct kreq *k = kreq_create(), *again = kreq_create(), *late = kreq_create(), *gone = kreq_create();
+	const struct be_entry file[] = {entry("f", fake_reg(5, 1000))};
+	struct be_attr dir = fake_dir(1000);
+	uint64_t a;
+
+	fake_setup(NULL);
+	a = start();
+	opendir_of(a);
+	answer_list("/r/a", file, 1);
+	answer_list("/r/b", NULL, 0);
+	fake_pass(20001);
+	vfs_lookup(vfs, &again->req, VFS_ROOT, "a");
+	ck_assert_ptr_nonnull(fake_find("stat", "/r/a"));
+	fake_attr(fake_find("stat", "/r/a"), BE_OK, &dir);
+	answer_list("/r/a", file, 1);
+	ck_assert_uint_eq(again->entry.nodeid, a);
+	k->req.program = PROGRAM;
+	vfs_lookup(vfs, &k->req, a, "none");
+	ck_assert(k->done);
+	fake_none();
+	fake_pass(25000);
+	vfs_lookup(vfs, &late->req, VFS_ROOT, "a");
+	fake_attr(fake_call("stat"), BE_OK, &dir);
+	fake_none();
+	vfs_lookup(vfs, &gone->req, a, "none");
+	fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
+	fake_teardown();
+}
+END_TEST
+
+CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
+	   directories_given_one_by_one_have_an_order_of_their_own,
 	   what_the_program_has_read_is_not_fetched_again,
 	   the_second_child_of_a_directory_brings_the_others, a_child_of_a_listing_brings_its_sisters,
 	   a_listing_during_which_we_changed_something_is_not_kept,
