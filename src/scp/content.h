@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The parts of the SCP backend. Internal to backend.c, content.c, file.c, download.c, upload.c. */
+/* The parts of the SCP backend. Internal to backend.c and those named below. */
 #ifndef SCP_CONTENT_H
 #define SCP_CONTENT_H
 
@@ -212,6 +212,11 @@ void fillers_answer(struct content *c);
 void flushers_answer(struct content *c, uint64_t change_count, enum be_code code, int err,
 		     const char *text);
 void attr_ops_answer(struct content *c);
+
+/* replace.c */
+int scp_remove(struct backend *b, const char *path, be_status_fn *done, void *arg);
+int scp_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
+	       be_status_fn *done, void *arg);
 
 /* download.c */
 void downloads_init(struct content *c);

@@ -49,25 +49,24 @@ static void status_answered(struct shell_req *r, const struct shell_reply *reply
 	free(op);
 }
 
-static struct name_op *op_create(struct scp_shell *sh, void *arg)
+/* `again` may be NULL; both are taken over. Return: the operation, submitted, or NULL: no memory. */
+static struct name_op *submit(struct backend *b, struct buf *text, struct buf *again,
+                              shell_done_fn *done, void *arg)
 {
 	struct name_op *op = calloc(1, sizeof(*op));
 
-	if (op) {
-		op->sh = sh;
-		op->arg = arg;
+	if (!op) {
+		buf_finish(text);
+		if (again)
+			buf_finish(again);
+		return NULL;
 	}
-	return op;
-}
-
-/* Return: as shell_submit(); the operation is freed when it fails. */
-static int submit(struct name_op *op, struct buf *text, struct buf *again, shell_done_fn *done)
-{
-	int err = shell_submit(op->sh, &op->req, text, again, done);
-
-	if (err)
-		free(op);
-	return err;
+	op->sh = shell_of(b);
+	op->arg = arg;
+	if (shell_submit(op->sh, &op->req, text, again, done) == 0)
+		return op;
+	free(op);
+	return NULL;
 }
 
 /* "<words>'path'<words>" */
@@ -87,31 +86,21 @@ static void add_attr(struct buf *b, const char *path)
 static int submit_attr(struct backend *b, struct buf *text, struct buf *again, be_attr_fn *done,
                        void *arg)
 {
-	struct name_op *op = op_create(shell_of(b), arg);
+	struct name_op *op = submit(b, text, again, attr_answered, arg);
 
-	if (!op) {
-		buf_finish(text);
-		if (again)
-			buf_finish(again);
-		return -ENOMEM;
-	}
-	op->attr_done = done;
-	return submit(op, text, again, attr_answered);
+	if (op)
+		op->attr_done = done;
+	return op ? 0 : -ENOMEM;
 }
 
 static int submit_status(struct backend *b, struct buf *text, struct buf *again,
                          be_status_fn *done, void *arg)
 {
-	struct name_op *op = op_create(shell_of(b), arg);
+	struct name_op *op = submit(b, text, again, status_answered, arg);
 
-	if (!op) {
-		buf_finish(text);
-		if (again)
-			buf_finish(again);
-		return -ENOMEM;
-	}
-	op->status_done = done;
-	return submit(op, text, again, status_answered);
+	if (op)
+		op->status_done = done;
+	return op ? 0 : -ENOMEM;
 }
 
 int shell_stat(struct backend *b, const char *path, bool follow, be_attr_fn *done, void *arg)
@@ -197,17 +186,17 @@ static void path_answered(struct shell_req *r, const struct shell_reply *reply)
 
 int shell_readlink(struct backend *b, const char *path, be_path_fn *done, void *arg)
 {
-	struct name_op *op = op_create(shell_of(b), arg);
 	struct buf text = BUF_INIT;
+	struct name_op *op;
 
-	if (!op)
-		return -ENOMEM;
-	op->path_done = done;
 	/* readlink says nothing about why it fails */
 	add_path(&text, "if [ -h ", path, " ]; then ");
 	add_path(&text, "readlink ", path, " </dev/null; R $?; ");
 	add_path(&text, "else S ", path, " 2>&1 && R e22 || R 1; fi\n");
-	return submit(op, &text, NULL, path_answered);
+	op = submit(b, &text, NULL, path_answered, arg);
+	if (op)
+		op->path_done = done;
+	return op ? 0 : -ENOMEM;
 }
 
 /* "{ [ ! -e 'path' ] && [ ! -h 'path' ]; }": mv and ln would put things into a directory there. */
@@ -335,12 +324,12 @@ static void statvfs_answered(struct shell_req *r, const struct shell_reply *repl
 
 int shell_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, void *arg)
 {
-	struct name_op *op = op_create(shell_of(b), arg);
 	struct buf text = BUF_INIT;
+	struct name_op *op;
 
-	if (!op)
-		return -ENOMEM;
-	op->statvfs_done = done;
 	add_path(&text, "V ", path, " 2>&1; R $?\n");
-	return submit(op, &text, NULL, statvfs_answered);
+	op = submit(b, &text, NULL, statvfs_answered, arg);
+	if (op)
+		op->statvfs_done = done;
+	return op ? 0 : -ENOMEM;
 }
