@@ -31,7 +31,7 @@ struct fxp_node {
 	struct be_attr known;  /* as the server last showed it */
 	bool dirty;            /* written since */
 	unsigned write_count;  /* WRITEs and copies in flight */
-	unsigned wire_count; /* WRITEs that were sent and not answered */
+	size_t wire_len;       /* of WRITEs that were sent and not answered */
 	struct fxp_stripes *prover; /* not NULL: no further WRITE is sent until it is done */
 	unsigned change_count; /* attribute changes in flight */
 	uint64_t change_seq;   /* changes of ours that were begun */

@@ -19,11 +19,14 @@ void fxp_stripes_destroy(struct be_file *f);
 /* The connection broke: they are gone. */
 void fxp_stripes_lost(struct be_file *f);
 
-/* Much is being written: lanes for further handles are opened in the background. */
-void fxp_stripes_foresee(struct be_file *f);
-
-/* A WRITE was acknowledged, or a lane came: time for further handles? */
+/*
+ * A WRITE came or was acknowledged, or a lane came or was refused: time for further lanes, which open
+ * in the background, or for further handles?
+ */
 void fxp_stripes_consider(struct be_file *f);
+
+/* It goes over one lane yet, and perhaps soon over several. */
+bool fxp_stripes_possible(const struct be_file *f);
 
 /* It is written over all the lanes that it will get. */
 bool fxp_stripes_ready(const struct be_file *f);

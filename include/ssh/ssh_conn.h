@@ -40,6 +40,9 @@ struct jump {
 	bool ended;	   /* the next session has been told */
 };
 
+/* Channels that stand by for lanes: those that one large file's writes will ask for. */
+#define SSH_SPARES 5
+
 /*
  * Also each jump host on the way is one, which belongs to the connection through it. Of its `conn`
  * only first_done counts: `top` has the mailboxes, the thread and the lanes.
@@ -66,6 +69,9 @@ struct ssh_conn {
 	int64_t login_deadline_ms; /* 0: none */
 	bool strict_kex;	   /* sequence numbers are reset with the keys, on both sides */
 	struct ssh_life life;
+	ssh_channel spares[SSH_SPARES]; /* opened or being opened, and nobody's; NULL: none */
+	bool spares_done;		/* they have been asked for */
+	bool refused;			/* the server has not granted a lane */
 
 	/* Sending. */
 	size_t fed_len;	    /* given to libssh since its buffer was last empty */

@@ -92,7 +92,7 @@ static bool foretell(struct fxp_client *c, struct fxp_lane *lane, struct fxp_han
 	const struct fxp_handles *hs = &lane->handles;
 	uint32_t index = next_index(hs);
 
-	if (lane->state != FXP_LANE_UP || hs->unknown || hs->opening_count || hs->closing_count)
+	if (!fxp_lane_speaks(c, lane) || hs->unknown || hs->opening_count || hs->closing_count)
 		return false;
 	h->len = INDEX_LEN;
 	h->bytes[0] = (uint8_t)(index >> 24);

@@ -14,6 +14,7 @@
 #define STREAM_READ_LEN_MIN 65536u             /* bytes: a READ of a reader in sequence */
 #define STREAM_FILE_LEN_MIN (4u * 1024 * 1024) /* bytes: a file worth a large first window */
 #define STREAM_WINDOW_LEN   (4u * 1024 * 1024) /* bytes: that window */
+#define CHANNEL_LEN         (1920u * 1024) /* bytes: what OpenSSH always has room for in a channel */
 #define UNSENT_LEN_MAX      (512u * 1024) /* bytes that may wait in the link for a channel window */
 #define SHORT_LEN_MIN       1024u /* bytes: shorter replies say nothing about a server's cap */
 
@@ -147,7 +148,7 @@ static void write_finish(struct fxp_io *io, const struct be_status *st)
 	bool ok = st->code == BE_OK;
 
 	if (io->sent)
-		f->node->wire_count--;
+		f->node->wire_len -= io->len;
 	fxp_node_write_done(f->node, ok, io->off, io->len);
 	if (ok)
 		fxp_stripes_consider(f);
@@ -243,7 +244,7 @@ static void io_go(struct fxp_io *io)
 		fxp_order_sent(&io->order);
 		io->sent = true;
 		if (io->write)
-			io->file->node->wire_count++;
+			io->file->node->wire_len += io->len;
 		else
 			io->file->read_count++;
 		return;
@@ -261,6 +262,10 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 
 	if (c->failing || c->state != FXP_CLIENT_UP)
 		return true;
+	/* One channel window: more would have to come back before further handles can be proven. */
+	if (io->write && fxp_stripes_possible(io->file) &&
+	    io->file->node->wire_len + io->len > CHANNEL_LEN)
+		return false;
 	/* What waits for a channel window is better kept here: more lanes may open for it. */
 	if (io->write && !fxp_stripes_ready(io->file) && c->up_window.in_flight_count > 1 &&
 	    link_unsent_len(fb->link) > UNSENT_LEN_MAX)
@@ -330,7 +335,7 @@ static int io_start(struct fxp_io *io)
 	f->io_count++;
 	if (io->write) {
 		fxp_node_write_sent(f->node, io->off, io->len);
-		fxp_stripes_foresee(f);
+		fxp_stripes_consider(f);
 	}
 	if (fxp_order_add(&f->node->order, &io->order))
 		io_ready(&io->order);

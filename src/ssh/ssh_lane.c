@@ -10,6 +10,10 @@
  *
  * Sending: libssh buffers without bound what the socket does not take, in the order given. So it is
  * fed little at a time, and only once it is empty again: what matters more can then still go first.
+ *
+ * Opening costs two round trips with OpenSSH, one for the channel and one for the SFTP server, as the
+ * channel's window is 0 until that runs. Channels alone cost the server next to nothing, so some are
+ * opened once it has shown that it grants several, and stand by.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -118,6 +122,7 @@ static void refuse(struct ssh_lane *sl, const char *what)
 	struct ssh_conn *sc = conn_of_lane(sl);
 	struct link_error err;
 
+	sc->refused = true;
 	/* A connection that broke meanwhile says so by itself. */
 	if (ssh_conn_is_dead(sc))
 		return;
@@ -175,6 +180,34 @@ static bool send_env(struct ssh_lane *sl)
 
 static void set_window(struct ssh_lane *sl);
 
+static void spares_open(struct ssh_conn *sc)
+{
+	if (sc->refused || sc->spares_done || !ssh_get_serverbanner(sc->session) ||
+	    !strstr(ssh_get_serverbanner(sc->session), "OpenSSH"))
+		return;
+	sc->spares_done = true;
+	for (unsigned i = 0; i < SSH_SPARES; i++) {
+		sc->spares[i] = ssh_channel_new(sc->session);
+		if (sc->spares[i])
+			ssh_channel_open_session(sc->spares[i]);
+	}
+}
+
+/* Return: a channel that is open or being opened, or NULL. */
+static ssh_channel spare_take(struct ssh_conn *sc)
+{
+	for (unsigned i = 0; i < SSH_SPARES; i++) {
+		ssh_channel channel = sc->spares[i];
+
+		sc->spares[i] = NULL;
+		if (channel && !ssh_channel_is_eof(channel))
+			return channel;
+		if (channel) /* the server has closed it */
+			ssh_channel_free(channel);
+	}
+	return NULL;
+}
+
 /* Goes on as far as it can without waiting. */
 static void lane_proceed(struct ssh_lane *sl)
 {
@@ -201,6 +234,7 @@ static void lane_proceed(struct ssh_lane *sl)
 			if (sl->lane.state == LANE_OPENING)
 				conn_lane_opened(&sl->lane);
 			set_window(sl);
+			spares_open(conn_of_lane(sl));
 		} else if (sl->lane.command) {
 			refuse(sl, "refuses to run a command");
 		} else {
@@ -216,7 +250,9 @@ void ssh_lane_open(struct lane *l)
 
 	/* Of a lane for data from the start: the first flight of READs is answered without a pause. */
 	sl->window_len = l->lane_class >= LANE_BULK ? WINDOW_BULK_LEN : WINDOW_LEN;
-	sl->channel = ssh_channel_new(sc->session);
+	sl->channel = spare_take(sc);
+	if (!sl->channel)
+		sl->channel = ssh_channel_new(sc->session);
 	if (!sl->channel) {
 		refuse(sl, "has no channel");
 		return;

@@ -210,6 +210,8 @@ static int run_session(struct ssh_conn *sc)
 	sc->fed_len = 0;
 	sc->feed_max_len = FEED_START_LEN;
 	sc->dirty = false;
+	memset(sc->spares, 0, sizeof(sc->spares)); /* the last session has freed them */
+	sc->spares_done = sc->refused = false;
 	return 0;
 }
 
