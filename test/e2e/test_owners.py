@@ -1,6 +1,7 @@
 """Whose the files are, which mode new ones get, and how symbolic links are shown."""
 
 import os
+import re
 import stat
 import subprocess
 import time
@@ -9,6 +10,7 @@ import pytest
 
 from mount import run_sftpfs
 from server import SFTP_SERVER, DirectServer, in_namespace
+from waiting import wait_until
 
 pytestmark = pytest.mark.own_user  # the tests make mounts, and files of others
 
@@ -47,6 +49,29 @@ def test_new_files_of_a_root_login_belong_to_their_maker(who, people, root_serve
         assert bits is None or stat.S_IMODE(st.st_mode) == bits
     who.run(["touch", str(mount.dir / "of-root")])
     assert os.stat(area / "of-root").st_uid == 0
+
+
+@pytest.mark.parametrize("who", ["root"], indirect=True)
+def test_nobody_gets_in_before_owner_and_mode_are_right(who, people, area, mounter):
+    """What the server does for one create: without permissions for others, the owner, then the mode."""
+    user = people["user"]
+    area.chmod(0o777)
+    trace = area / "trace"
+    server = DirectServer(people["root"], cwd=str(area), argv=[
+        "strace", "-f", "-qq", "-o", str(trace), "-e", "trace=open,openat,mkdir,fchown,lchown,fchownat,fchmod,chmod",
+        SFTP_SERVER])
+    mount = mounter.direct(who, server.port, "-o", "allow_other", directory=area)
+    user.run(["sh", "-c", "umask 022; echo x > file; umask 007; mkdir directory"], cwd=mount.dir)
+    mount.umount()
+    wait_until(lambda: not server.alive(), what="the trace is whole")
+    server.close()
+    # fchown and fchmod name a descriptor
+    calls = [line.split(" ", 1)[1].strip() for line in trace.read_text().splitlines() if " = 0" in line or "O_CREAT" in line]
+    made = [call for call in calls if "O_CREAT" in call or re.match(r"(f|l)?(mkdir|chown|chmod)", call)]
+    shape = [r'open.*/file", .*O_CREAT.*, 0600\) = \d+', rf"fchown\(\d+, {user.uid}, {user.gid}\)",
+             r"fchmod\(\d+, 0644\)", r'mkdir\(".*/directory", 0700\)', rf".*chown.*/directory.*{user.uid}, {user.gid}",
+             r"chmod\(.*, 0770\)"]
+    assert len(made) == len(shape) and all(re.match(s, call) for s, call in zip(shape, made)), made
 
 
 @pytest.mark.parametrize("who", ["root"], indirect=True)
@@ -233,6 +258,22 @@ def test_transform_symlinks_makes_inner_links_relative(who, links, area, mounter
     assert found["absolute-in"] == "../d/file"
     assert found["absolute-out"] == "/etc/passwd"
     assert who.call((mount.dir / "d" / "absolute-in").read_text) == "hello\n"
+
+
+def test_transform_comes_before_contain(who, links, area, mounter):
+    mount = mounter.direct(who, links.port, "-o", "transform_symlinks,contain_symlinks", directory=area)
+    found = shown(who, mount)
+    assert found["absolute-in"] == "../d/file"
+    assert {name for name, target in found.items() if target == "PermissionError"} == {"absolute-out", "out", "sly"}
+
+
+@pytest.mark.parametrize("option", ["modules=iconv", "modules=subdir", "nosymfollow"])
+def test_what_is_not_done_is_said(who, direct, area, option):
+    """Of the options of sshfs and libfuse, those that would show something else: one line, and the mount is there."""
+    result = run_sftpfs(who, ["-o", f"directport={direct.port},{option}", "127.0.0.1:/etc", area])
+    who.run(["fusermount3", "-u", str(area)])
+    assert result.code == 0 and len(result.lines) == 1 and option in result.lines[0], result
+    assert "not supported" in result.lines[0]
 
 
 def test_follow_symlinks_shows_what_they_lead_to(who, links, area, mounter):
