@@ -15,7 +15,8 @@ RATIOS = [  # work, round trip, other tool, how many times faster
     ("find", 50, "sshfs", 20), ("rm", 50, "sshfs", 1), ("cp in", 50, "sshfs", 1.5),
 ]
 ROUND_TRIPS = [  # work, round trip, most
-    ("find", 50, 8), ("du", 50, 8), ("ls", 50, 8), ("cp in", 50, 2.2 * 200), ("rm", 50, 1.15 * 200), ("cp inside", 50, 10),
+    ("find", 50, 8), ("du", 50, 8), ("ls", 50, 8), ("cp in", 50, 2.2 * 200), ("rsync in", 50, 5.5 * 200), ("rm", 50, 1.15 * 200),
+    ("cp inside", 50, 10),
 ]
 
 

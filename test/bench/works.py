@@ -27,6 +27,7 @@ ROUND_TRIPS = {  # for the whole work
     "find": {"sshfs": 230, "rclone": 580}, "du": {"sshfs": 230, "rclone": 580}, "ls": {"sshfs": 230, "rclone": 580},
     "tar": {"sshfs": 980, "rclone": 3400, "scp": 1600},
     "cp in": {"sshfs": 900, "rclone": 1600, "scp": 900},
+    "rsync in": {"sshfs": 3300, "rclone": 3300},
     "rm": {"sshfs": 250, "rclone": 300},
     "cp out": {"sshfs": 5000, "rclone": 17000, "scp": 8000},
 }
@@ -44,6 +45,7 @@ TITLES = {
     "ls": "ls -lR of the same",
     "tar": "tar c of 400 small files",
     "cp in": "cp -r of 200 small files in",
+    "rsync in": "rsync -a of 200 small files in",
     "rm": "rm -rf of them",
     "cp out": "cp -r of the 2,000 files out",
     "git clone": "git clone of 50 files into the mount",
@@ -53,7 +55,7 @@ TITLES = {
 
 # Works that share a mount, in this order.
 SESSIONS = [["login"], ["read", "read again"], ["write"], ["both ways"], ["readers"], ["find"], ["du"], ["ls"], ["tar"],
-            ["cp in", "rm"], ["cp out"], ["git clone"], ["cp inside"], ["stat"]]
+            ["cp in", "rm"], ["rsync in"], ["cp out"], ["git clone"], ["cp inside"], ["stat"]]
 
 
 @dataclass
@@ -86,7 +88,8 @@ def scale(work, tool, link, budget):
     share = min(1.0, budget / seconds) if seconds > budget else 1.0
     made = Scale(share)
     count, name = {"find": (10, "dir{}"), "du": (10, "dir{}"), "ls": (10, "dir{}"), "cp out": (10, "dir{}"), "tar": (files.PARTS, "part{:02}"),
-                   "cp in": (files.NEW_PARTS, "part{:02}"), "rm": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
+                   "cp in": (files.NEW_PARTS, "part{:02}"), "rsync in": (files.NEW_PARTS, "part{:02}"),
+                   "rm": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
     if count:
         number = max(1, int(count * share))
         made.share = number / count
@@ -340,6 +343,12 @@ class MountWorks:
     def cp_in(self, amount):
         sources = " ".join(str(self.data.local / "new" / part) for part in amount.parts)
         seconds, _ = shell(f"mkdir {self.dir}/new && cp -r {sources} {self.dir}/new", self.timeout)
+        self.checks.append(lambda: same_trees(self.data.remote / "new", self.data.local / "new", amount.parts))
+        return {"seconds": seconds}
+
+    def rsync_in(self, amount):
+        sources = " ".join(str(self.data.local / "new" / part) for part in amount.parts)
+        seconds, _ = shell(f"rsync -a {sources} {self.dir}/new", self.timeout)
         self.checks.append(lambda: same_trees(self.data.remote / "new", self.data.local / "new", amount.parts))
         return {"seconds": seconds}
 
