@@ -218,7 +218,9 @@ int host_key_none_named(struct ssh_conn *sc, struct link_error *err)
 
 	for (size_t i = 0; i < sc->refused_keys.count; i++)
 		buf_addf(&keys, "%s%s", i > 0 ? ", " : "", sc->refused_keys.at[i]);
-	conn_error(err, LINK_FAIL_HOSTKEY, "no host key of '%s' is one that host_key names: it has %s",
+	conn_error(err, LINK_FAIL_HOSTKEY,
+		   "no host key of '%s' is one that host_key names: it has %s; if the server's owner "
+		   "confirms one of these, name that",
 		   sc->cfg.host, buf_failed(&keys) ? "others" : (const char *)keys.bytes);
 	buf_finish(&keys);
 	return -EACCES;
