@@ -281,11 +281,11 @@ def sleepy(area, who):
 
 
 def test_waking_up_asks_at_once(who, sshd, mounter, relays, area, sleepy):
-    """With an interval of 15 s nothing would be asked for as long; a dead connection is given up, a new one made."""
+    """Without the wake-up nothing would be asked for a quarter of an hour."""
     environment, sleep = sleepy
     relay = relays(sshd.port)
-    mount = mounter(who, sshd.target(who, area), [*login_args(sshd, who, port=relay.port), "-o", "log_level=3"],
-                    env=environment)
+    login = login_args(sshd, who, port=relay.port, ServerAliveInterval="900")
+    mount = mounter(who, sshd.target(who, area), [*login, "-o", "log_level=3"], env=environment)
     assert "sign of life" not in mount.log_text()
     sleep()
     status(who, mount.dir)  # on a real machine the timers wake it
