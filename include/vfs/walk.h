@@ -66,6 +66,9 @@ struct walk {
 	size_t queue_count;
 	size_t ahead_count; /* fetched or asked for, not used yet */
 	size_t dir_limit;   /* at most so many below directories that are ahead themselves */
+	enum walk_order dir_order; /* in which the program goes through the children of a directory */
+	unsigned step_count;	   /* how often that was guessed */
+	uint64_t last_listed;	   /* nodeid; 0: none */
 	struct walk_score dirs;
 
 	/* Files */
@@ -113,7 +116,9 @@ struct walk_dir {
 	struct walk *walk;	 /* NULL: it has ended, only `asked_fs` is waited for */
 	struct node *node;	 /* referenced */
 	struct listing *listing; /* referenced */
-	size_t next;		 /* the entry of it that is looked at next */
+	const struct entry **dirs; /* the directories in it, in order; NULL: not made yet */
+	size_t dir_count;
+	size_t next;		 /* the one of them that is looked into next */
 	bool ahead;		 /* the program has not listed it */
 	bool asked_fs;		 /* statvfs is on its way */
 	bool settled;		 /* listed, and on the filesystem of the walk */
@@ -179,6 +184,19 @@ void walk_file_end(struct walk *w);
 
 /* walk_order.c: learns from an open. Return: true when it is the second file of a listing. */
 bool walk_order_opened(struct walk *w, struct node *n, bool hit);
+
+/*
+ * The directories in `l`, a listing of `dir`, in the order given. Return: an array for the caller to free,
+ * NULL when there are none or out of memory; *count.
+ */
+const struct entry **walk_order_dirs(struct walk *w, struct node *dir, const struct listing *l,
+				     enum walk_order order, size_t *count);
+
+/*
+ * In which order does the program go through directories that has listed `n` after `last` (NULL:
+ * nothing)? *order is changed where that fits better. Return: false when nothing can be said.
+ */
+bool walk_order_stepped(struct walk *w, struct node *last, struct node *n, enum walk_order *order);
 
 /* What comes next in *parent, listed at *asked_ms; NULL: nothing, or it is not known yet. */
 const struct entry *walk_order_next(struct walk *w, struct node **parent, int64_t *asked_ms);

@@ -183,6 +183,7 @@ static void listed(struct walk *w, struct node *n, struct listing *l)
 	}
 	if (w->top)
 		walk_list_used(w, n, l);
+	w->last_listed = n->nodeid;
 }
 
 void walk_opendir(struct vfs *v, pid_t program, struct node *n, struct listing *l)

@@ -3,7 +3,8 @@
  * Listings ahead of a program that goes through a tree. When the listings of a level come in, all
  * directories that they name are asked for together. Only so many may be ahead of the program, so
  * those go first that a program will reach first which goes into each directory when it comes to it:
- * the children of what it has just listed, then down from there. Contract: include/vfs/walk.h.
+ * the children of what it has just listed, then down from there, in the order that its first steps
+ * have shown. Contract: include/vfs/walk.h.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #define LIMIT_MAX	256
 #define QUEUE_COUNT_MAX 8192
 #define SCORE_MIN	64 /* guesses before they are judged */
+#define STEP_COUNT_MAX	4  /* steps of the program from which its order is guessed */
 
 static void dir_free(struct walk_dir *d)
 {
@@ -38,6 +40,8 @@ static void dir_end(struct walk_dir *d)
 		w->queue_count--;
 	list_del(&d->in_queue);
 	w->ahead_count -= d->ahead;
+	free(d->dirs);
+	d->dirs = NULL;
 	listing_unref(d->listing);
 	d->walk = NULL;
 	if (!d->asked_fs)
@@ -203,10 +207,14 @@ static void look_into(struct walk *w, struct walk_dir *parent, const struct entr
 /* Return: the next directory in the listing of `d` that is to be looked into, or NULL. */
 static const struct entry *next_child(struct walk_dir *d)
 {
-	while (d->next < d->listing->count) {
-		const struct entry *e = d->listing->entries[d->next++];
+	struct walk *w = d->walk;
 
-		if (!e->removed && e->attr_known && attr_is_dir(&e->attr))
+	if (!d->dirs)
+		d->dirs = walk_order_dirs(w, d->node, d->listing, w->dir_order, &d->dir_count);
+	while (d->next < d->dir_count) {
+		const struct entry *e = d->dirs[d->next++];
+
+		if (!e->removed)
 			return e;
 	}
 	return NULL;
@@ -260,8 +268,9 @@ void walk_list_begin(struct walk *w, struct node *top, bool listed)
 
 	if (!walk_pays(&w->dirs, SCORE_MIN) || top->huge)
 		return;
+	node_ref(top);
 	walk_list_end(w);
-	w->top = node_ref(top);
+	w->top = top;
 	w->dir_limit = listed ? LIMIT_FIRST : LIMIT_ARGS;
 	l = listing_ahead(w->v, top);
 	d = l ? dir_add(w, node_ref(top), l, !listed) : NULL;
@@ -269,10 +278,27 @@ void walk_list_begin(struct walk *w, struct node *top, bool listed)
 		dir_settle(d);
 }
 
+/* Learns from a step of the program. What was asked for in another order is no loss: it is cached. */
+static void learn_order(struct walk *w, struct node *n)
+{
+	struct node *last = w->last_listed ? node_find(w->v, w->last_listed) : NULL;
+	enum walk_order order = w->dir_order;
+
+	if (w->step_count >= STEP_COUNT_MAX || !walk_order_stepped(w, last, n, &order))
+		return;
+	w->step_count++;
+	if (order == w->dir_order)
+		return;
+	w->dir_order = order;
+	walk_list_begin(w, w->top, true);
+}
+
 void walk_list_used(struct walk *w, struct node *n, struct listing *l)
 {
-	struct walk_dir *d = find_dir(&w->flight, n);
+	struct walk_dir *d;
 
+	learn_order(w, n);
+	d = find_dir(&w->flight, n);
 	if (!d)
 		d = find_dir(&w->ready, n);
 	if (d && d->listing != l) {

@@ -91,6 +91,34 @@ static void frame_pop(struct walk *w)
 	node_unref(w->v, f->dir);
 }
 
+static void sort(struct walk_item *items, size_t count, enum walk_order order)
+{
+	qsort(items, count, sizeof(*items), order == WALK_BY_NAME ? by_name : by_key);
+}
+
+const struct entry **walk_order_dirs(struct walk *w, struct node *dir, const struct listing *l,
+				     enum walk_order order, size_t *count)
+{
+	struct walk_item *items = calloc(l->count ? l->count : 1, sizeof(*items));
+	const struct entry **dirs = NULL;
+
+	*count = 0;
+	for (size_t i = 0; items && i < l->count; i++)
+		if (is_dir(l->entries[i]))
+			items[(*count)++] = (struct walk_item){
+			    l->entries[i], key_of(w, order, dir, l->entries[i], i), false};
+	if (*count)
+		dirs = malloc(*count * sizeof(const struct entry *));
+	if (dirs)
+		sort(items, *count, order);
+	else
+		*count = 0;
+	for (size_t i = 0; i < *count; i++)
+		dirs[i] = items[i].entry;
+	free(items);
+	return dirs;
+}
+
 /* Goes into `dir`, behind its entry `after` (NULL: from the start). Return: false where it cannot. */
 static bool frame_push(struct walk *w, struct node *dir, const char *after)
 {
@@ -111,7 +139,7 @@ static bool frame_push(struct walk *w, struct node *dir, const char *after)
 			f->items[f->count++] = (struct walk_item){
 			    e, key_of(w, order, dir, e, i), w->files_first && is_dir(e)};
 	}
-	qsort(f->items, f->count, sizeof(*f->items), order == WALK_BY_NAME ? by_name : by_key);
+	sort(f->items, f->count, order);
 	for (size_t i = 0; after && i < f->count; i++)
 		if (strcmp(f->items[i].entry->name, after) == 0)
 			f->pos = i + 1;
@@ -206,16 +234,19 @@ static bool find_items(struct walk *w, enum walk_order order, struct node *dir, 
 
 	for (size_t i = 0; i < l->count; i++) {
 		const struct entry *e = l->entries[i];
-		bool is_a = strcmp(e->name, name_of(a)) == 0;
+		bool is_a = a && strcmp(e->name, name_of(a)) == 0;
 
 		if (is_a || strcmp(e->name, name_of(b)) == 0)
 			*(is_a ? from : to) =
 			    (struct walk_item){e, key_of(w, order, dir, e, i), false};
 	}
-	return from->entry && to->entry;
+	return (!a || from->entry) && to->entry;
 }
 
-/* How many of a kind lie between `a` and `b` in an order; SIZE_MAX when `b` does not come after `a`. */
+/*
+ * How many of a kind lie between `a` (NULL: the start) and `b` in an order; SIZE_MAX when `b` does not
+ * come after `a`.
+ */
 static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struct node *a,
 		  struct node *b, bool (*is_kind)(const struct entry *))
 {
@@ -224,7 +255,7 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 	int (*compare)(const void *, const void *) = order == WALK_BY_NAME ? by_name : by_key;
 	size_t count = 0;
 
-	if (!find_items(w, order, dir, a, b, &from, &to) || compare(&from, &to) >= 0)
+	if (!find_items(w, order, dir, a, b, &from, &to) || (a && compare(&from, &to) >= 0))
 		return SIZE_MAX;
 	for (size_t i = 0; i < l->count; i++) {
 		struct walk_item item = {l->entries[i], 0, false};
@@ -232,7 +263,7 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 		if (!is_kind(item.entry))
 			continue;
 		item.key = key_of(w, order, dir, item.entry, i);
-		count += compare(&from, &item) < 0 && compare(&item, &to) < 0;
+		count += (!a || compare(&from, &item) < 0) && compare(&item, &to) < 0;
 	}
 	return count;
 }
@@ -274,6 +305,17 @@ static void guess_fork(struct walk *w, struct node *last, struct node *n)
 			return;
 		}
 	}
+}
+
+bool walk_order_stepped(struct walk *w, struct node *last, struct node *n, enum walk_order *order)
+{
+	struct node *dir = walk_parent(n);
+
+	while (last && last != dir && walk_parent(last) != dir)
+		last = walk_parent(last);
+	if (!dir || !last || last == n || !listing_cached(w->v, dir))
+		return false;
+	return guess(w, order, dir, last == dir ? NULL : last, n, is_dir);
 }
 
 static bool holds_files(struct vfs *v, struct node *dir, const struct entry *e)

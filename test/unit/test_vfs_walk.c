@@ -3,6 +3,7 @@
 #include "check_main.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fake_backend.h"
@@ -225,8 +226,8 @@ START_TEST(directories_given_one_by_one_have_an_order_of_their_own)
 	c = node_of("c");
 	opendir_of(a);
 	answer_list("/r/a", files, 2);
-	answer_list("/r/c", files, 2);
 	answer_list("/r/b", files, 2);
+	answer_list("/r/c", files, 2);
 	open_file(a, "2", (const char *[3]){NULL});
 	open_file(a, "1", (const char *[3]){NULL}); /* as listed, nothing comes after a */
 	opendir_of(b);
@@ -235,6 +236,161 @@ START_TEST(directories_given_one_by_one_have_an_order_of_their_own)
 	opendir_of(c);
 	read_file(c, "2");
 	read_file(c, "1");
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(listings_come_in_the_order_of_the_program)
+{
+	// ls -R goes by name: the children of a, its first directory, are asked for before those of c, the listing's first
+	const struct be_entry root[] = {entry("c", fake_dir(1000)), entry("b", fake_dir(1000)),
+					entry("a", fake_dir(1000))};
+	const struct be_entry below[] = {entry("y", fake_dir(1000)), entry("x", fake_dir(1000))};
+	uint64_t a;
+
+	fake_setup(NULL);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 3);
+	a = node_of("a");
+	opendir_of(a);
+	answer_list("/r/a", below, 2);
+	answer_list("/r/b", below, 2);
+	answer_list("/r/c", below, 2);
+	answer_list("/r/a/x", NULL, 0);
+	answer_list("/r/a/y", NULL, 0);
+	answer_list("/r/b/x", NULL, 0);
+	answer_list("/r/b/y", NULL, 0);
+	answer_list("/r/c/x", NULL, 0);
+	answer_list("/r/c/y", NULL, 0);
+	fake_none();
+	fake_teardown();
+}
+END_TEST
+
+#define GUESS_COUNT 40
+
+START_TEST(wrong_guesses_end_it)
+{
+	// a program that opens here and there: what was fetched in vain is given back, and soon nothing is fetched
+	struct be_entry files[GUESS_COUNT * 8];
+	char names[GUESS_COUNT * 8][8];
+	struct be_attr a = fake_reg(5, 1000);
+	unsigned count = GUESS_COUNT * 8, fetched = 0, late = 0;
+	size_t idle_len;
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(names[i], sizeof(names[i]), "f%03u", i);
+		files[i] = entry(names[i], fake_reg(5, 1000));
+	}
+	fake_setup(NULL);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", files, count);
+	idle_len = budget.used_len;
+	for (unsigned i = 0; i < GUESS_COUNT; i++) {
+		struct kreq *l = kreq_create(), *o = kreq_create(), *r = kreq_create(),
+			    *c = kreq_create();
+		struct call *call;
+
+		vfs_lookup(vfs, &l->req, VFS_ROOT, names[i * 7]);
+		if (!l->done)
+			fake_attr(fake_call("stat"), BE_OK, &a);
+		o->req.program = PROGRAM;
+		vfs_open(vfs, &o->req, l->entry.nodeid, O_RDONLY);
+		while ((call = fake_find("fetch", NULL)) != NULL) {
+			fake_fetched(call, BE_OK, &a, "hello", 5);
+			fetched++;
+			late += i > GUESS_COUNT / 2;
+		}
+		if (!o->done)
+			fake_opened(fake_find("open", NULL), BE_OK, &a);
+		ck_assert(o->done);
+		vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+		while ((call = fake_find("read", NULL)) != NULL)
+			fake_data(call, BE_OK, "hello", 5);
+		vfs_release(vfs, &c->req, o->opened.fh);
+		fake_pass(1000);
+		while ((call = fake_find("stat", NULL)) != NULL)
+			fake_attr(call, BE_OK, &a);
+	}
+	ck_assert_uint_gt(fetched, 0);
+	ck_assert_uint_eq(late, 0);
+	ck_assert_uint_le(budget.used_len, idle_len);
+	fake_teardown();
+}
+END_TEST
+
+static void with_fsid(const char *path, uint64_t fsid)
+{
+	fake_statvfs(fake_find("statvfs", path), BE_OK, &(struct be_statvfs){.fsid = fsid});
+}
+
+START_TEST(another_filesystem_is_not_entered)
+{
+	// a mount point below the tree: its directories are not asked for, those beside it are
+	const struct be_entry root[] = {entry("a", fake_dir(1000)), entry("b", fake_dir(1000)),
+					entry("c", fake_dir(1000))};
+	const struct be_entry below[] = {entry("x", fake_dir(1000))};
+	uint64_t a;
+
+	fake_setup(NULL);
+	fake.info.caps.statvfs = true;
+	opendir_of(VFS_ROOT);
+	fake_entries(fake_find("list", "/r"), root, 3);
+	fake_status(fake_find("list", "/r"), BE_OK, "");
+	a = node_of("a");
+	opendir_of(a);
+	with_fsid("/r", 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct call *l;
+		char path[8];
+
+		snprintf(path, sizeof(path), "/r/%s", root[i].name);
+		l = fake_find("list", path);
+		fake_entries(l, below, 1);
+		fake_status(l, BE_OK, "");
+		with_fsid(path, i == 1 ? 2 : 1);
+	}
+	ck_assert_ptr_nonnull(fake_find("list", "/r/a/x"));
+	ck_assert_ptr_null(fake_find("list", "/r/b/x"));
+	ck_assert_ptr_nonnull(fake_find("list", "/r/c/x"));
+	for (unsigned i = 0; i < 3; i += 2) {
+		const char *path = i ? "/r/c/x" : "/r/a/x";
+
+		fake_status(fake_find("list", path), BE_OK, "");
+		with_fsid(path, 1);
+	}
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(huge_directory_is_given_up)
+{
+	// a child with more than 10,000 entries: no more of it is read, and it is not asked for again
+	const struct be_entry root[] = {entry("a", fake_dir(1000)), entry("b", fake_dir(1000))};
+	static struct be_entry many[10001];
+	static char names[10001][8];
+	uint64_t a;
+
+	for (unsigned i = 0; i < 10001; i++) {
+		snprintf(names[i], sizeof(names[i]), "f%05u", i);
+		many[i] = entry(names[i], fake_reg(5, 1000));
+	}
+	fake_setup(NULL);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 2);
+	a = node_of("a");
+	node_of("b");
+	opendir_of(a);
+	answer_list("/r/a", NULL, 0);
+	fake_entries(fake_find("list", "/r/b"), many, 10001);
+	fake_none(); /* cancelled */
+	ck_assert_uint_lt(budget.used_len, 10000);
+	fake_pass(20001);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", root, 2);
+	opendir_of(a);
+	answer_list("/r/a", NULL, 0);
+	fake_none();
 	fake_teardown();
 }
 END_TEST
@@ -318,7 +474,9 @@ END_TEST
 
 CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
 	   directories_given_one_by_one_have_an_order_of_their_own,
-	   what_the_program_has_read_is_not_fetched_again,
+	   listings_come_in_the_order_of_the_program,
+	   what_the_program_has_read_is_not_fetched_again, wrong_guesses_end_it,
+	   another_filesystem_is_not_entered, huge_directory_is_given_up,
 	   the_second_child_of_a_directory_brings_the_others, a_child_of_a_listing_brings_its_sisters,
 	   a_listing_during_which_we_changed_something_is_not_kept,
 	   the_second_file_of_a_listing_brings_the_third,
