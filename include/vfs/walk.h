@@ -163,6 +163,12 @@ void walk_miss(struct walk_score *s);
 bool walk_pays(const struct walk_score *s, unsigned min_count);
 struct node *walk_parent(const struct node *n);
 
+/*
+ * It has read of what it opened, and not much has been closed unread since: files are fetched for it.
+ * Not before the first READ: the end of an open that read nothing may be told after the next open.
+ */
+bool walk_has_read(const struct walk *w);
+
 /* Has the program listed `dir`, or does it walk there? */
 bool walk_knows(const struct walk *w, const struct node *dir);
 

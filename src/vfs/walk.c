@@ -23,8 +23,8 @@
 #define LOOKUP_MS      1000
 
 /*
- * So many more opens closed unread than read, and nothing is fetched for the program. The first one
- * of a program that has read nothing yet is enough; as many that are read make good for all before.
+ * So many more opens closed unread than read, and an open brings no READ along. The first one of a program
+ * that has read nothing yet is enough; as many that are read make good for all before.
  */
 #define UNREAD_COUNT	   4
 #define UNREAD_COUNT_FIRST 3
@@ -247,6 +247,11 @@ bool walk_reads(const struct vfs *v, pid_t program)
 	const struct walk *w = find(v, program);
 
 	return !w || w->unread_count < UNREAD_COUNT;
+}
+
+bool walk_has_read(const struct walk *w)
+{
+	return w->unread_count < UNREAD_COUNT_FIRST;
 }
 
 void walk_filled(struct vfs *v, struct listing *l)

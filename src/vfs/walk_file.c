@@ -170,7 +170,7 @@ void walk_file_pump(struct walk *w)
 	struct node *parent;
 	int64_t asked_ms;
 
-	while (w->reading && walk_reads(v, w->program) &&
+	while (w->reading && walk_has_read(w) &&
 	       walk_pays(&w->file_score, SCORE_MIN) && has_room(w) &&
 	       (e = walk_order_next(w, &parent, &asked_ms)) != NULL) {
 		struct name *d = name_find(v, parent, e->name);

@@ -246,8 +246,11 @@ def check_text(name, data):
     return int(first[1])
 
 
+GROWTH = b"".join(b"line %09d\n" % i for i in range(100_000))
+
+
 class Writer(threading.Thread):
-    """Changes the directory on the server: replaces, removes and makes files, renames directories."""
+    """Changes the directory on the server: replaces, extends, removes and makes files, renames directories."""
 
     def __init__(self, base, seed):
         super().__init__(daemon=True)
@@ -255,10 +258,13 @@ class Writer(threading.Thread):
         self.lock = threading.Lock()
         self.since = {}  # (dir, name) -> [(monotonic time, version)], the latest last
         self.version = 0
+        self.grown = {}  # dir -> [(monotonic time, size)] of the file that is appended to
         for d in range(4):
             (base / f"d{d}").mkdir()
             for i in range(12):
                 self.put(f"d{d}", f"f{i}")
+            self.grow(f"d{d}")
+            (base / f"d{d}" / "n0").write_bytes(b"")
 
     def put(self, directory, name):
         self.version += 1
@@ -269,12 +275,33 @@ class Writer(threading.Thread):
         with self.lock:
             self.since.setdefault((directory, name), []).append((time.monotonic(), self.version))
 
+    def grow(self, directory):
+        with self.lock:
+            sizes = self.grown.setdefault(directory, [(0, 0)])
+        size = sizes[-1][1]
+        end = size + 15 * self.random.choice((1, 100, 1000))
+        with open(self.base / directory / "grown", "ab", buffering=0) as f:
+            f.write(GROWTH[size:end])
+        with self.lock:
+            sizes.append((time.monotonic(), min(end, len(GROWTH))))
+
+    def another(self, directory):
+        """The name n.. is another one from now on."""
+        old, = (self.base / directory).glob("n*")
+        new = old.with_name(f"n{int(old.name[1:]) + 1}")
+        new.write_bytes(b"")
+        old.unlink()
+
     def run(self):
         while not self.stopping.wait(0.002):
             directory, name = f"d{self.random.randrange(4)}", f"f{self.random.randrange(12)}"
             what = self.random.random()
-            if what < 0.9:
+            if what < 0.8:
                 self.put(directory, name)
+            elif what < 0.85:
+                self.grow(directory)
+            elif what < 0.9:
+                self.another(directory)
             elif what < 0.95:
                 (self.base / directory / name).unlink(missing_ok=True)
                 self.put(directory, name)
@@ -288,9 +315,14 @@ class Writer(threading.Thread):
             old = [v for t, v in self.since[directory, name] if t <= when]
         return old[-1] if old else 0
 
+    def least_size(self, directory, when):
+        with self.lock:
+            return [size for t, size in self.grown[directory] if t <= when][-1]
+
 
 def test_a_second_program_never_makes_a_mixture(who, far, area):
-    """files replaced on the server all the time: each read is one version, not older than open_window at its open"""
+    """files replaced on the server all the time: each read is one version, not older than open_window at its open; what
+    grows is read to the end that it had then; and no listing of those times stays"""
     seed = int(os.environ.get("LOOKAHEAD_SEED", random.randrange(2 ** 32)))
     print("LOOKAHEAD_SEED", seed)
     writer = Writer(far.base, seed)
@@ -313,6 +345,12 @@ def test_a_second_program_never_makes_a_mixture(who, far, area):
                             data = f.read()
                     except FileNotFoundError:
                         continue
+                    if name.startswith("n"):
+                        continue
+                    if name == "grown":
+                        assert data == GROWTH[:len(data)]
+                        assert len(data) >= writer.least_size(directory, opened - 1 - slack)
+                        continue
                     version = check_text(name, data)
                     assert version >= writer.oldest_allowed(directory, name, opened - 1 - slack)
                     reads += 1
@@ -322,8 +360,9 @@ def test_a_second_program_never_makes_a_mixture(who, far, area):
     assert reads > 100
 
     def settled():
-        return all(check_text(name, (mount.dir / d / name).read_bytes()) == versions[-1][1]
-                   for (d, name), versions in writer.since.items())
+        return all(sorted(os.listdir(mount.dir / d)) == sorted(os.listdir(far.base / d)) for d in writer.grown) and \
+            all(check_text(name, (mount.dir / d / name).read_bytes()) == versions[-1][1]
+                for (d, name), versions in writer.since.items())
 
     wait_until(settled, 30, "the last versions")
 
