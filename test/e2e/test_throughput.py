@@ -196,11 +196,11 @@ def test_interleaved_readers_of_one_descriptor_are_both_followed(near):
 
 
 def test_several_files_get_fair_shares(near):
-    """When the first of four readers is done, nobody has less than half of a fair share."""
+    """When the first of eight readers is done, nobody has less than half of a fair share."""
     line = near(rate=200_000_000)
-    length = 12 * MIB
-    content = [put(line.base / f"f{n}", pattern(length, n)) for n in range(4)]
-    done = [0] * 4
+    length, readers = 16 * MIB, 8
+    content = [put(line.base / f"f{n}", pattern(length, n)) for n in range(readers)]
+    done = [0] * readers
     shares = []
 
     def read(number):
@@ -212,9 +212,9 @@ def test_several_files_get_fair_shares(near):
         shares.append(list(done))
         assert got == content[number]
 
-    finish(*together([lambda n=n: read(n) for n in range(4)]))
+    finish(*together([lambda n=n: read(n) for n in range(readers)]))
     first = shares[0]
-    assert min(first) >= sum(first) / 4 / 2, first
+    assert min(first) >= sum(first) / readers / 2, first
 
 
 def test_closing_ends_what_was_asked_for_ahead(near):
