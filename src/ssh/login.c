@@ -272,6 +272,12 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 			   cfg->user, cfg->host);
 		return -EACCES;
 	}
+	if (strcasestr(reason, "too many authentication failures") &&
+	    lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE)) {
+		conn_error(err, LINK_FAIL_AUTH, "'%s' took none of the answers for user '%s': %s",
+			   cfg->host, cfg->user, reason);
+		return -EACCES;
+	}
 	if (strcasestr(reason, "too many authentication failures")) {
 		conn_error(err, LINK_FAIL_AUTH,
 			   "'%s' ended the login of '%s' after %u keys: %s; name the right one with "

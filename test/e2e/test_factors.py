@@ -131,6 +131,13 @@ def test_seven_keys_of_the_agent_are_too_many_without_a_name(special, who, area,
     assert sshd.log_text().count("Failed publickey") == 3
 
 
+def test_wrong_answers_that_are_too_many_blame_no_key(special, who, area):
+    sshd = special(MaxAuthTries="2", PasswordAuthentication="yes")
+    said = mount_and_leave(who, sshd, area, login_args(sshd, who, IdentityFile="none"), LOGIN, run=run_on_terminal,
+                           dialogue=[(b"password:", b"typo")] * 2)
+    assert "took none of the answers" in said and "Too many" in said and "IdentityFile" not in said
+
+
 def test_name_of_the_login(special, who, people, area):
     """Before the host, by -l, by User, and else the local user's: as sshd hears it."""
     sshd = special(LogLevel="VERBOSE")
