@@ -105,6 +105,8 @@ static void open_finish(struct open_op *op)
 	bool ok = op->status.st.code == BE_OK;
 
 	fxp_order_done(&op->order);
+	/* As when it was sent: what others have read ahead since then may be of either length. */
+	f->node->change_seq += (op->flags & BE_TRUNC) != 0;
 	if (ok && (op->flags & BE_CREAT))
 		fxp_made_add(op->fb, op->path);
 	if (ok && op->attr_ok) {
@@ -236,6 +238,7 @@ static struct be_file *file_create(struct fxp_backend *fb, const char *path, uin
 	}
 	f->fb = fb;
 	f->refs = 1;
+	f->node->change_seq += (flags & BE_TRUNC) != 0;
 	f->flags = flags & (BE_READ | BE_WRITE | BE_APPEND);
 	list_init(&f->ahead);
 	list_push_back(&fb->files, &f->entry);
