@@ -53,9 +53,9 @@ def test_list_shows_what_the_server_has(who, mnt, srv):
 
 def test_written_bytes_arrive_and_read_bytes_are_right(who, mnt, srv):
     data = os.urandom(3_000_001)
+    write(srv / "out", data)  # first: what is not there is believed for a while
     write(mnt / "in", data)
     assert read(srv / "in") == data
-    write(srv / "out", data)
     assert read(mnt / "out") == data
     assert read(mnt / "in") == data
 
