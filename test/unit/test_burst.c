@@ -520,6 +520,39 @@ START_TEST(opened_and_written)
 }
 END_TEST
 
+START_TEST(opened_and_truncated)
+{
+	/* so does another open of the same file that cuts it off */
+	struct be_file *f;
+
+	begin();
+	peer_start(&p, "/root");
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, 4, got_where, path,
+	                               got_open, &g), 0);
+	peer_index(&p, peer_take(&p, FXP_OPEN), 0);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
+	peer_data(&p, peer_take(&p, FXP_READ), "data", 4);
+	peer_run(&p);
+	f = g.file;
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_WRITE | BE_TRUNC, 0, 7, 0, got_where,
+	                               path, got_open, &g), 0);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "truncated");
+	peer_run(&p);
+	while (peer_waiting(&p)) {
+		peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
+		peer_run(&p);
+	}
+	ck_assert_uint_eq(g.count, 2);
+	read_file(f, 0, 4);
+	peer_status(&p, peer_take(&p, FXP_READ), FX_EOF);
+	peer_run(&p);
+	ck_assert_int_eq(h.code, BE_EOF);
+	OPS(&p)->close(BE(&p), g.file);
+	OPS(&p)->close(BE(&p), f);
+	peer_finish(&p);
+}
+END_TEST
+
 START_TEST(opened_cut)
 {
 	/* a connection that breaks between OPEN and READ: the file is opened once, and read */
@@ -562,5 +595,5 @@ START_TEST(opened_cut)
 }
 END_TEST
 
-CHECK_MAIN("burst", opened, opened_missed, opened_and_written, opened_cut, proof, proof_unlisted, fetched, fetched_shared, fetch_missed, fetch_cut, listed,
+CHECK_MAIN("burst", opened, opened_missed, opened_and_written, opened_and_truncated, opened_cut, proof, proof_unlisted, fetched, fetched_shared, fetch_missed, fetch_cut, listed,
            listed_large, list_missed, list_cancelled, list_cut)
