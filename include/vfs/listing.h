@@ -68,6 +68,9 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
+/* The server has shown that what listings say of the names of `n` is old: whoever looks them up asks it. */
+void listing_doubt(struct vfs *v, struct node *n);
+
 /*
  * `n` is a directory that `program` has just made: for a while that program finds no name there which
  * this mount does not make. Others may know better, by another way than this mount.

@@ -127,7 +127,10 @@ void name_drop(struct vfs *v, struct name *d);
 int name_move(struct vfs *v, struct name *d, struct node *parent, const char *bytes,
 	      int64_t expires_ms);
 
-/* Takes every name from `n`: it lives on for its open files only. */
+/*
+ * The server shows another file under the name of `n`, or none: takes every name from it, and doubts
+ * what listings say of them. It lives on for its open files only.
+ */
 void node_detach(struct vfs *v, struct node *n);
 
 /*

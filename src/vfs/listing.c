@@ -247,6 +247,20 @@ void listing_show(struct vfs *v, struct node *n, const struct be_attr *a)
 	}
 }
 
+void listing_doubt(struct vfs *v, struct node *n)
+{
+	list_for_each(e, &n->names) {
+		struct name *d = list_entry(e, struct name, in_node);
+		struct listing *l = fresh(v, d->parent);
+		struct entry *entry = l ? entry_find(l, d->bytes) : NULL;
+
+		if (entry) {
+			entry->attr_known = false;
+			entry_set_target(l, entry, NULL);
+		}
+	}
+}
+
 void listing_remove(struct vfs *v, struct node *parent, const char *name)
 {
 	parent->inside_count++;

@@ -249,6 +249,7 @@ int name_move(struct vfs *v, struct name *d, struct node *parent, const char *by
 void node_detach(struct vfs *v, struct node *n)
 {
 	node_ref(n);
+	listing_doubt(v, n);
 	while (!list_empty(&n->names))
 		name_free(v, list_entry(n->names.next, struct name, in_node));
 	node_unref(v, n);
