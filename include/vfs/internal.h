@@ -189,12 +189,6 @@ void op_answer_attr(struct op *op, struct node *n);
 /* Content changed under a clean node: nothing that was read of it may be served again. */
 void entry_content_changed(struct vfs *v, struct node *n);
 
-/*
- * The server says that the name of `n` is not there: the node lives on for its open files, and no listing
- * shows the name again when the kernel looks it up once more.
- */
-void entry_gone(struct vfs *v, struct node *n);
-
 /* A directory's contents were changed by us: its times are no longer known. */
 void entry_parent_changed(struct vfs *v, struct node *parent);
 

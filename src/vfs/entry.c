@@ -13,28 +13,12 @@
 #include "vfs/file.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
-#include "vfs/listing.h"
 #include "vfs/same.h"
 
 void entry_parent_changed(struct vfs *v, struct node *parent)
 {
 	node_changed(v, parent);
 	attr_expire(parent);
-}
-
-void entry_gone(struct vfs *v, struct node *n)
-{
-	bool one = n->names.next == n->names.prev;
-
-	list_for_each(e, &n->names) {
-		struct name *d = list_entry(e, struct name, in_node);
-
-		if (one)
-			listing_lacks(v, d->parent, d->bytes);
-		else
-			listing_drop(v, d->parent); /* which of them was asked for is not known here */
-	}
-	node_detach(v, n);
 }
 
 void entry_content_changed(struct vfs *v, struct node *n)

@@ -158,7 +158,7 @@ static void name_is_stale(struct op *op)
 		op_fail(op, -ENOENT);
 		return;
 	}
-	entry_gone(v, op->node);
+	node_detach(v, op->node);
 	op_fail(op, -ESTALE);
 }
 

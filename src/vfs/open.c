@@ -278,7 +278,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 	struct node *n = op->node;
 
 	if (st->code == BE_NO_SUCH_FILE && n != v->root) {
-		entry_gone(v, n);
+		node_detach(v, n);
 		op_fail(op, -ESTALE);
 		return;
 	}
