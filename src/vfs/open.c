@@ -125,6 +125,17 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
 	answer_opened(op, f, &o);
 }
 
+/* Was an open of `n`, or of the node that had its name before, sent back just now? */
+static bool was_sent_back(const struct vfs *v, const struct node *n)
+{
+	const struct node *parent = walk_parent(n);
+	int64_t last_ms = n->sent_back_ms;
+
+	if (parent && parent->sent_back_ms > last_ms)
+		last_ms = parent->sent_back_ms;
+	return last_ms && v->clock->now_ms - last_ms < SENT_BACK_MS;
+}
+
 /*
  * The kernel reads no further than the size it was told, however long ago. Sent back with ESTALE it
  * looks the name up and opens again; a file that grows while it does so is read without its cache.
@@ -133,11 +144,9 @@ static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
 {
 	/* Who only writes does not care. */
 	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
-	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size) {
-		n->sent_back_ms = 0;
+	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size)
 		return false;
-	}
-	*again = n->sent_back_ms && v->clock->now_ms - n->sent_back_ms < SENT_BACK_MS;
+	*again = was_sent_back(v, n);
 	if (!*again) /* two programs may take turns: nobody is sent back twice */
 		n->sent_back_ms = v->clock->now_ms;
 	return true;
