@@ -71,7 +71,7 @@ struct options {
 	char *proxy, *proxy_password_file;
 	int64_t bind_port;                           /* 0: any */
 	int64_t banner_timeout_ms, login_timeout_ms; /* -1: not given; 0: none */
-	int transfer;                        /* enum options_transfer */
+	int transfer;                                /* enum options_transfer */
 	int64_t read_len_max, write_len_max; /* of one SFTP request; 0: what the server allows */
 
 	/* What is shown. */

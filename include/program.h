@@ -37,15 +37,16 @@ struct program {
 
 	struct clock clock;
 	struct budget budget;
-	struct link *link; /* owned by fxp or shell once that exists, and by share if there is one */
-	struct scp_share *share;   /* NULL: SFTP only */
-	struct fxp_backend *fxp;   /* this one */
-	struct scp_shell *shell;   /* or this one */
-	struct scp_backend *scp;   /* contents, over one of them; or NULL */
+	struct link
+	    *link; /* owned by fxp or shell once that exists, and by share if there is one */
+	struct scp_share *share;       /* NULL: SFTP only */
+	struct fxp_backend *fxp;       /* this one */
+	struct scp_shell *shell;       /* or this one */
+	struct scp_backend *scp;       /* contents, over one of them; or NULL */
 	struct scp_side_hasher hasher; /* beside fxp without scp; channels.link is NULL: none */
-	struct backend *backend;   /* what vfs uses */
-	const char *dir;	   /* on the server, as asked for */
-	struct idmap *idmap; /* NULL: none */
+	struct backend *backend;       /* what vfs uses */
+	const char *dir;               /* on the server, as asked for */
+	struct idmap *idmap;           /* NULL: none */
 	struct vfs *vfs;
 	struct fusefs *fusefs;
 	struct fusefs_control control;
@@ -60,8 +61,8 @@ struct program {
 
 	/* The loop. */
 	int epoll_fd, signal_fd;
-	int clock_fd; /* readable when the clock was set, as after a sleep */
-	int route_fd; /* readable when routes change; -1: not to be had */
+	int clock_fd;         /* readable when the clock was set, as after a sleep */
+	int route_fd;         /* readable when routes change; -1: not to be had */
 	int64_t suspended_ms; /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC */
 	bool unmounted;
 	bool drained;
@@ -89,7 +90,7 @@ int program_loop_init(struct program *p);
 
 /* fxp_started_fn, with the program as its argument. */
 void program_started(void *arg, const struct link_error *error, const char *root_path,
-		     const struct be_attr *root_attr);
+                     const struct be_attr *root_attr);
 
 /*
  * program_backend.c: the backend that the options and the server allow, connected, over p->link.

@@ -120,7 +120,8 @@ static int look_for_copies(const char *path, const struct statx *root)
 
 	if (!pid)
 		return 0;
-	snprintf(text, sizeof(text), "unmounted here, but process %ld (%s) has it in a mount namespace of its own",
+	snprintf(text, sizeof(text),
+	         "unmounted here, but process %ld (%s) has it in a mount namespace of its own",
 	         (long)pid, name);
 	return complain(path, text);
 }
@@ -146,8 +147,8 @@ static int barrier(const char *path, int fd)
 	if (fsync(fd) == 0)
 		return 0;
 	fprintf(stderr,
-	        "sftpfs: %s: not unmounted: something could not be delivered (see the log): %s\n", path,
-	        strerror(errno));
+	        "sftpfs: %s: not unmounted: something could not be delivered (see the log): %s\n",
+	        path, strerror(errno));
 	return PROGRAM_EXIT_UNDELIVERED;
 }
 
@@ -192,20 +193,17 @@ static int run_hash(const char *path)
 	if (err)
 		return complain(path, strerror(err));
 	sha256_text(hash.sha256, text);
-	return printf("%s  %s\n", text, path) < 0 || fflush(stdout) != 0 ?
-	           complain(path, strerror(errno)) :
-	           0;
+	return printf("%s  %s\n", text, path) < 0 || fflush(stdout) != 0
+	           ? complain(path, strerror(errno))
+	           : 0;
 }
 
 static const struct {
 	const char *name;
 	int (*run)(const char *path);
 } commands[] = {
-    {"status", run_status},
-    {"umount", run_umount},
-    {"reconnect", run_reconnect},
-    {"quiesce", run_quiesce},
-    {"hash", run_hash},
+    {"status", run_status},   {"umount", run_umount}, {"reconnect", run_reconnect},
+    {"quiesce", run_quiesce}, {"hash", run_hash},
 };
 
 static int find(const char *name)

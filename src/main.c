@@ -82,11 +82,13 @@ static void log_options(const struct options *o)
 {
 	for (size_t i = 0; i < o->ignored.count; i++) {
 		if (strncmp(o->ignored.at[i], "modules=", 8) == 0)
-			log_error(LOG_MAIN, "'%s' is not supported: names pass unchanged, and all of "
+			log_error(LOG_MAIN,
+			          "'%s' is not supported: names pass unchanged, and all of "
 			          "the remote directory is shown",
 			          o->ignored.at[i]);
 		else if (strcmp(o->ignored.at[i], "nosymfollow") == 0)
-			log_error(LOG_MAIN, "'nosymfollow' is not supported: symbolic links are followed");
+			log_error(LOG_MAIN,
+			          "'nosymfollow' is not supported: symbolic links are followed");
 		else
 			log_debug(LOG_MAIN, "option '%s' has no meaning here", o->ignored.at[i]);
 	}

@@ -184,8 +184,10 @@ static int set_bool(struct parse *p, const struct options_spec *s, const char *v
 static int set_levels(struct parse *p, const struct options_spec *s, const char *value)
 {
 	if (log_parse_levels(value, false) != 0)
-		return fail(p, "the value of '%s' is not N[:CATEGORY=N...] of 0 to 3 and "
-		               "main, ssh, sftp, vfs, fuse: '%s'", s->name, value);
+		return fail(p,
+		            "the value of '%s' is not N[:CATEGORY=N...] of 0 to 3 and "
+		            "main, ssh, sftp, vfs, fuse: '%s'",
+		            s->name, value);
 	return set_string(&p->o->log_level, value);
 }
 
@@ -274,7 +276,8 @@ static int parse_option(struct parse *p, char *text)
 	if (s)
 		return apply(p, s, text, equals ? equals + 1 : NULL);
 	if (strcmp(text, "remount") == 0)
-		return fail(p, "a mount cannot be changed by remount: unmount it and mount it again");
+		return fail(p,
+		            "a mount cannot be changed by remount: unmount it and mount it again");
 	if (p->sloppy)
 		return add_pair(&p->o->ignored, text, equals ? equals + 1 : NULL);
 	return fail(p, "unknown option '%s%s%s'", text, equals ? "=" : "",
@@ -577,11 +580,13 @@ int options_parse(struct options *o, int argc, char *const argv[], char *err, si
 
 void options_finish(struct options *o)
 {
+	/* clang-format off */
 	char *strings[] = {o->source,     o->host,        o->user,        o->dir,
 	                   o->mountpoint, o->config_file, o->ssh_command, o->sftp_server,
 	                   o->vsock,      o->uid_file,    o->gid_file,    o->fsname,
 	                   o->subtype,    o->log_file,    o->log_level,   o->proxy,
 	                   o->proxy_password_file};
+	/* clang-format on */
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

@@ -82,7 +82,7 @@ static void delayed_start(struct program *p)
 }
 
 void program_started(void *arg, const struct link_error *error, const char *root_path,
-                       const struct be_attr *root_attr)
+                     const struct be_attr *root_attr)
 {
 	struct program *p = arg;
 
@@ -158,7 +158,8 @@ static void explain_expired_password(struct program *p)
 {
 	char text[sizeof(p->error.text)];
 
-	if (p->error.fail != LINK_FAIL_SFTP || !strcasestr(p->error.text, "password change required"))
+	if (p->error.fail != LINK_FAIL_SFTP ||
+	    !strcasestr(p->error.text, "password change required"))
 		return;
 	memcpy(text, p->error.text, sizeof(text));
 	snprintf(p->error.text, sizeof(p->error.text),

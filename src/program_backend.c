@@ -49,8 +49,8 @@ static bool create_sftp(struct program *p, const char *command)
 
 	p->started = false;
 	p->error = (struct link_error){0};
-	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, p->dir,
-	                            !o->no_check_root, program_started, p);
+	p->fxp = fxp_backend_create(p->link, &cfg, &p->clock, &p->budget, p->dir, !o->no_check_root,
+	                            program_started, p);
 	if (!p->fxp)
 		no_memory(p);
 	p->backend = p->fxp ? fxp_backend(p->fxp) : NULL;
@@ -75,8 +75,8 @@ static void start_shell(struct program *p, bool (*step)(struct program *p))
 
 	p->started = false;
 	p->error = (struct link_error){0};
-	p->shell = scp_shell_create(p->link, true, &p->clock, p->dir, !o->no_check_root, program_started,
-	                            p);
+	p->shell = scp_shell_create(p->link, true, &p->clock, p->dir, !o->no_check_root,
+	                            program_started, p);
 	if (!p->shell)
 		no_memory(p);
 	else
@@ -113,8 +113,7 @@ static int find_way(struct program *p, bool (*step)(struct program *p), const ch
 	if (try_sftp(p, NULL, step) || !others || !try_next(p))
 		return (int)p->error.fail;
 	*why = "by SFTP, through sftp-server: the server has no sftp subsystem";
-	if (!p->options->sftp_server &&
-	    (try_sftp(p, find_sftp_server, step) || !try_next(p)))
+	if (!p->options->sftp_server && (try_sftp(p, find_sftp_server, step) || !try_next(p)))
 		return (int)p->error.fail;
 	*why = "contents by SCP, the rest through a shell: the server has no SFTP";
 	try_shell(p, step);

@@ -57,8 +57,7 @@ static struct link *ssh_link(const struct options *o, struct link_error *error)
 	ssh_config_finish(&cfg);
 	if (!l || o->max_conns == 1)
 		return l;
-	return pool_link_create(l, (unsigned)o->max_conns,
-	                        &(struct pool_source){.more = more_ssh});
+	return pool_link_create(l, (unsigned)o->max_conns, &(struct pool_source){.more = more_ssh});
 }
 
 /*

@@ -25,7 +25,7 @@ struct scp_identity {
  * Return: how many bytes the attributes took, with the space behind them if there is one; 0: bad.
  */
 size_t scp_attr_parse(const char *line, size_t len, int64_t now_s, struct be_attr *out,
-		      struct scp_identity *id);
+                      struct scp_identity *id);
 
 /*
  * A listing: lines as above with "./name" at their end. A name may hold newlines: as it cannot hold

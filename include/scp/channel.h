@@ -19,9 +19,9 @@
 #define SCP_CHANNELS_MAX 4 /* with the shell and SFTP's lanes within the ten that servers allow */
 
 enum scp_end {
-	SCP_END_EXIT,	 /* it ran; the status is -1 where the server did not say */
+	SCP_END_EXIT,    /* it ran; the status is -1 where the server did not say */
 	SCP_END_REFUSED, /* the server does not run commands */
-	SCP_END_LOST,	 /* the connection broke: start it again if it is still wanted */
+	SCP_END_LOST,    /* the connection broke: start it again if it is still wanted */
 };
 
 struct scp_channel;
@@ -45,8 +45,8 @@ struct scp_channel {
 	uint32_t lane; /* 0: none yet */
 	bool open;
 	unsigned refused_count;
-	char said[512]; /* the end of its standard error, printable */
-	int64_t heard_ms; /* when something last came or went, or was asked */
+	char said[512];        /* the end of its standard error, printable */
+	int64_t heard_ms;      /* when something last came or went, or was asked */
 	bool works_in_silence; /* nothing comes while the command does its work */
 };
 
@@ -55,8 +55,8 @@ struct scp_channels {
 	struct clock *clock;
 	bool up;
 	unsigned max_count; /* at a time */
-	unsigned max;	    /* as the server grants, at present */
-	unsigned count;	    /* running */
+	unsigned max;       /* as the server grants, at present */
+	unsigned count;     /* running */
 	uint32_t lane_next_id;
 	struct list queue;
 	struct list running;
@@ -65,7 +65,7 @@ struct scp_channels {
 
 /* Sets the link's events. `max_count`: at a time. */
 void scp_channels_init(struct scp_channels *pool, struct link *link, struct clock *clock, bool up,
-		       unsigned max_count);
+                       unsigned max_count);
 
 /* All of them are idle. */
 void scp_channels_finish(struct scp_channels *pool);
@@ -74,7 +74,7 @@ void scp_channels_finish(struct scp_channels *pool);
 int64_t scp_channels_silent_since(const struct scp_channels *pool, int64_t since_ms);
 
 void scp_channel_init(struct scp_channel *ch, struct scp_channels *pool,
-		      const struct scp_channel_ops *ops);
+                      const struct scp_channel_ops *ops);
 
 /* Starts an idle channel. `command` (taken over) may be NULL: out of memory. Return: 0 or -ENOMEM. */
 int scp_channel_start(struct scp_channel *ch, char *command);

@@ -14,11 +14,12 @@
 
 #include "util/buf.h"
 
-#define SCP_LINE_LEN_MAX 8192 /* of a record or message: a path of 4,096 bytes and words around it */
+#define SCP_LINE_LEN_MAX                                                                           \
+	8192 /* of a record or message: a path of 4,096 bytes and words around it */
 
 /* `scp -f`: what the server sends. */
 enum scp_phase {
-	SCP_HEAD,  /* T and C records */
+	SCP_HEAD, /* T and C records */
 	SCP_DATA,
 	SCP_TAIL,  /* the byte after the data: did the server read it all? */
 	SCP_ENDED, /* whole and good */
@@ -28,7 +29,7 @@ enum scp_phase {
 struct scp_sink {
 	enum scp_phase phase;
 	const char *name; /* the last component that was asked for; owned by the caller */
-	bool timed;	  /* a T record has come */
+	bool timed;       /* a T record has come */
 	uint64_t mtime, atime;
 	uint32_t mode; /* permission bits */
 	uint64_t size;
@@ -36,7 +37,7 @@ struct scp_sink {
 	char line[SCP_LINE_LEN_MAX];
 	size_t line_len;
 	char error[512]; /* with SCP_FAILED: the server's words, or ours */
-	bool refused;	 /* they are the server's */
+	bool refused;    /* they are the server's */
 };
 
 /* `name` is what a C record must say and stays the caller's; it is compared byte by byte. */
@@ -48,13 +49,13 @@ void scp_sink_init(struct scp_sink *s, const char *name);
  * Return: how many were consumed (0 when phase is SCP_ENDED or SCP_FAILED).
  */
 size_t scp_sink_feed(struct scp_sink *s, const uint8_t *bytes, size_t len, const uint8_t **data,
-		     size_t *data_len);
+                     size_t *data_len);
 
 /*
  * What makes the server send a file: all acknowledgements at once, in advance. Nothing is lost by
  * it, for a file that is not wanted is dropped here.
  */
-#define SCP_SINK_ACKS "\0\0\0\0"
+#define SCP_SINK_ACKS     "\0\0\0\0"
 #define SCP_SINK_ACKS_LEN 4
 
 /* `scp -t`: what the server answers, one byte for each record, or a message. */

@@ -12,7 +12,7 @@
 
 struct scp_hasher {
 	struct scp_channels *channels; /* the caller's */
-	struct list ops;	       /* struct hash_op */
+	struct list ops;               /* struct hash_op */
 };
 
 void scp_hasher_init(struct scp_hasher *h, struct scp_channels *channels);
@@ -31,7 +31,7 @@ struct scp_side_hasher {
 };
 
 void scp_side_hasher_init(struct scp_side_hasher *s, struct link *side, bool up,
-			  struct clock *clock);
+                          struct clock *clock);
 void scp_side_hasher_finish(struct scp_side_hasher *s);
 
 #endif

@@ -25,7 +25,7 @@ struct scp_backend;
  * Return: NULL when out of memory (spool_dir_fd is closed).
  */
 struct scp_backend *scp_backend_create(struct link *side, bool up, struct backend *inner,
-				       struct clock *clock, int spool_dir_fd);
+                                       struct clock *clock, int spool_dir_fd);
 
 struct backend *scp_backend(struct scp_backend *sb);
 

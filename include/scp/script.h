@@ -17,7 +17,7 @@
 #define SCP_SHELL_COMMAND "exec sh"
 
 /* Behind whatever a login prints; then comes the reply to the first request. */
-#define SCP_SHELL_GREETING "\0sftpfs\0"
+#define SCP_SHELL_GREETING     "\0sftpfs\0"
 #define SCP_SHELL_GREETING_LEN 8
 
 extern const char scp_shell_script[];

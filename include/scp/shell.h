@@ -17,8 +17,8 @@ struct scp_shell;
 
 /* As fxp_backend_create(). */
 struct scp_shell *scp_shell_create(struct link *link, bool reconnect, struct clock *clock,
-				   const char *root, bool check_root, fxp_started_fn *started,
-				   void *arg);
+                                   const char *root, bool check_root, fxp_started_fn *started,
+                                   void *arg);
 
 struct backend *scp_shell_backend(struct scp_shell *sh);
 void scp_shell_reconnect(struct scp_shell *sh);

@@ -14,10 +14,10 @@
 #define SCP_SPOOL_MEMORY_LEN (1u << 20) /* larger spools go to a file */
 
 struct scp_spool {
-	int dir_fd;	/* of the directory for the file; the caller's */
-	int fd;		/* -1: in memory */
+	int dir_fd;     /* of the directory for the file; the caller's */
+	int fd;         /* -1: in memory */
 	uint8_t *bytes; /* in memory */
-	size_t size;	/* allocated */
+	size_t size;    /* allocated */
 };
 
 void scp_spool_init(struct scp_spool *s, int dir_fd);

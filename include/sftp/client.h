@@ -46,8 +46,8 @@ enum fxp_lane_state {
 
 /* What is known of a server process's table of handles: see sftp/burst.h. */
 struct fxp_handles {
-	bool unknown;           /* it is not what it seemed: nothing is predicted any more */
-	uint32_t made_count;    /* handles ever made: the index of the next new one */
+	bool unknown;        /* it is not what it seemed: nothing is predicted any more */
+	uint32_t made_count; /* handles ever made: the index of the next new one */
 	uint32_t free[FXP_HANDLES_FREE_MAX]; /* freed, the last one last */
 	unsigned free_count;
 	unsigned opening_count; /* OPENs and OPENDIRs in flight whose handle stays open */
@@ -88,15 +88,15 @@ struct fxr {
 	struct fxr_args args;
 	int64_t since_ms; /* submitted */
 	int64_t sent_ms;
-	int64_t sent_wall_ms; /* of the first time */
-	unsigned lost_count;  /* connections that broke under it */
+	int64_t sent_wall_ms;   /* of the first time */
+	unsigned lost_count;    /* connections that broke under it */
 	unsigned suspect_count; /* of these: without another request to blame */
 	struct fxp_window_sample sample;
 	fxr_done_fn *done; /* NULL: nobody waits any more */
 	void *arg;
 	uint32_t index; /* of the handle it names, where `indexed` */
 	bool indexed;
-	bool freed; /* CLOSE: its handle counts as freed already */
+	bool freed;             /* CLOSE: its handle counts as freed already */
 	struct fxp_status *own; /* an answer of ours, in `deferred` */
 	char names[];
 };
@@ -127,12 +127,12 @@ struct fxp_client {
 	void *events_ctx;
 
 	enum fxp_client_state state;
-	uint64_t epoch;              /* of the present connection, counts from 1 */
-	bool broken;                 /* reset was asked for; `down` is to follow */
-	bool failing;                /* inside fxp_client_fail_all() */
-	bool blamed;                 /* a malformed reply broke it: the other requests are innocent */
-	bool greeted;                /* a server has ever said VERSION */
-	bool answered;               /* a request has been, since it was UP */
+	uint64_t epoch; /* of the present connection, counts from 1 */
+	bool broken;    /* reset was asked for; `down` is to follow */
+	bool failing;   /* inside fxp_client_fail_all() */
+	bool blamed;    /* a malformed reply broke it: the other requests are innocent */
+	bool greeted;   /* a server has ever said VERSION */
+	bool answered;  /* a request has been, since it was UP */
 	struct link_error own_error; /* why we broke it; fail is NONE otherwise */
 
 	struct list lanes;

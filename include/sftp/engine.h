@@ -28,23 +28,23 @@ struct fxp_node {
 	struct fxp_order order; /* of I/O on it */
 
 	/* To know it again on a new connection. */
-	struct be_attr known;  /* as the server last showed it */
-	bool dirty;            /* written since */
-	unsigned write_count;  /* WRITEs and copies in flight */
-	size_t wire_len;       /* of WRITEs that were sent and not answered */
+	struct be_attr known;       /* as the server last showed it */
+	bool dirty;                 /* written since */
+	unsigned write_count;       /* WRITEs and copies in flight */
+	size_t wire_len;            /* of WRITEs that were sent and not answered */
 	struct fxp_stripes *prover; /* not NULL: no further WRITE is sent until it is done */
-	unsigned change_count; /* attribute changes in flight */
-	uint64_t change_seq;   /* changes of ours that were begun */
-	uint64_t acked_end;    /* behind the last byte whose WRITE was acknowledged */
-	uint64_t sent_end;     /* behind the last byte sent */
-	uint64_t written_end;  /* behind the last byte of ours that was acknowledged; 0: none */
+	unsigned change_count;      /* attribute changes in flight */
+	uint64_t change_seq;        /* changes of ours that were begun */
+	uint64_t acked_end;         /* behind the last byte whose WRITE was acknowledged */
+	uint64_t sent_end;          /* behind the last byte sent */
+	uint64_t written_end; /* behind the last byte of ours that was acknowledged; 0: none */
 };
 
 struct be_file {
 	struct list entry; /* fb->files */
 	struct fxp_backend *fb;
-	unsigned refs;     /* the vfs's, and one for each operation */
-	unsigned io_count; /* operations that need the handle, CLOSE apart */
+	unsigned refs;       /* the vfs's, and one for each operation */
+	unsigned io_count;   /* operations that need the handle, CLOSE apart */
 	unsigned read_count; /* READs that were sent and not answered */
 	struct fxp_node *node;
 	be_where_fn *where;
@@ -57,9 +57,9 @@ struct be_file {
 	struct fxp_handle handle;
 	struct fxp_handle near;      /* for copy-data: on the lane of the other file; len 0: none */
 	struct fxp_stripes *stripes; /* NULL: one handle */
-	struct list ahead;	     /* struct fxp_ahead: READs that left with the OPEN */
-	bool ahead_good;	     /* by the right handle */
-	uint64_t ahead_change;	     /* node->change_seq then */
+	struct list ahead;           /* struct fxp_ahead: READs that left with the OPEN */
+	bool ahead_good;             /* by the right handle */
+	uint64_t ahead_change;       /* node->change_seq then */
 };
 
 /* A read that may be served from what left with the OPEN. */
@@ -83,7 +83,7 @@ struct fxp_backend {
 	struct budget *budget;
 
 	struct fxp_order names; /* of requests by path */
-	struct list files; /* the one used least recently first */
+	struct list files;      /* the one used least recently first */
 	struct hash nodes;
 	struct list read_queue; /* struct fxp_io, waiting for the window */
 	struct list write_queue;

@@ -24,7 +24,7 @@ struct framer {
 	struct data *packet; /* NULL until the length is known */
 	size_t packet_len;
 	size_t have_len; /* bytes of `packet` that have come */
-	int error;	 /* sticky: a negative errno, 0 while all is well */
+	int error;       /* sticky: a negative errno, 0 while all is well */
 };
 
 void framer_init(struct framer *f, struct budget *budget, size_t packet_len_max);
@@ -38,6 +38,6 @@ void framer_finish(struct framer *f);
  * the rest of the stream cannot be understood.
  */
 int framer_push(struct framer *f, const uint8_t *bytes, size_t len, framer_packet_fn *fn,
-		void *arg);
+                void *arg);
 
 #endif

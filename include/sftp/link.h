@@ -100,7 +100,7 @@ struct link_facts {
 	char kex[64];
 	char user[64];
 	bool strict_kex;   /* of SSH, against prefix truncation ("Terrapin") */
-	bool probes;	   /* the link judges liveness itself (SSH level) */
+	bool probes;       /* the link judges liveness itself (SSH level) */
 	unsigned lane_max; /* lanes this connection can carry; 1 for a byte pipe */
 };
 

@@ -94,8 +94,8 @@ enum fxf_flag {
 #define FXP_PACKET_LEN_SAFE   34000u /* whole packet every server takes, filexfer-02 section 3 */
 #define FXP_PACKET_LEN_MAX    (1024u * 1024u + 4096u) /* our cap on what comes in */
 #define FXP_NAME_LEN_MAX      65536u /* bytes of one file name or link target we accept */
-#define FXP_ENTRY_LEN_MAX     1024u  /* bytes of a name in a listing: what every kernel's FUSE takes */
-#define FXP_STATUS_TEXT_MAX   255u   /* bytes of a server's message that we keep */
-#define FXP_ATTR_EXTENDED_MAX 64u    /* extended pairs in one ATTRS */
+#define FXP_ENTRY_LEN_MAX     1024u /* bytes of a name in a listing: what every kernel's FUSE takes */
+#define FXP_STATUS_TEXT_MAX   255u /* bytes of a server's message that we keep */
+#define FXP_ATTR_EXTENDED_MAX 64u  /* extended pairs in one ATTRS */
 
 #endif

@@ -115,7 +115,7 @@ struct fxr_args {
 	uint32_t pflags; /* FXF_* */
 	struct be_attr attr;
 	const struct be_ids *users, *groups; /* USERS_GROUPS; the caller's, until it is answered */
-	struct data *body; /* WRITE: `len` bytes from body_off */
+	struct data *body;                   /* WRITE: `len` bytes from body_off */
 	size_t body_off;
 	bool burst; /* OPEN, OPENDIR and the CLOSE of a burst: see sftp/burst.h */
 };

@@ -18,12 +18,13 @@
 struct fxp_backend;
 
 struct fxp_config {
-	size_t read_len_max;  /* user's cap on one READ; 0: what the server allows */
-	size_t write_len_max; /* the same for WRITE */
+	size_t read_len_max;        /* user's cap on one READ; 0: what the server allows */
+	size_t write_len_max;       /* the same for WRITE */
 	const char *server_command; /* runs the SFTP server, static; NULL: the subsystem */
-	bool reconnect;	      /* after a loss: connect again and continue */
-	bool delay_connect;   /* connect when the first request comes; see fxp_backend_create() */
-	int64_t probe_interval_ms; /* links without probes of their own: REALPATH after this silence */
+	bool reconnect;             /* after a loss: connect again and continue */
+	bool delay_connect; /* connect when the first request comes; see fxp_backend_create() */
+	int64_t
+	    probe_interval_ms; /* links without probes of their own: REALPATH after this silence */
 	unsigned probe_count_max;
 };
 
@@ -52,10 +53,10 @@ struct fxp_stats {
  * Return: NULL when out of memory.
  */
 typedef void fxp_started_fn(void *arg, const struct link_error *error, const char *root_path,
-			    const struct be_attr *root_attr);
+                            const struct be_attr *root_attr);
 struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_config *cfg,
-				       struct clock *clock, struct budget *budget, const char *root,
-				       bool check_root, fxp_started_fn *started, void *arg);
+                                       struct clock *clock, struct budget *budget, const char *root,
+                                       bool check_root, fxp_started_fn *started, void *arg);
 
 struct backend *fxp_backend(struct fxp_backend *fb);
 

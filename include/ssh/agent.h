@@ -32,9 +32,9 @@ void agent_keys_finish(struct agent_keys *keys);
 
 struct agent_view {
 	pthread_t thread;
-	int fd;	       /* for libssh, which closes it */
-	int inner_fd;  /* the other end of it */
-	int agent_fd;  /* to the real agent */
+	int fd;       /* for libssh, which closes it */
+	int inner_fd; /* the other end of it */
+	int agent_fd; /* to the real agent */
 	const struct agent_key *shown;
 	const struct agent_key *signer;
 };
@@ -45,7 +45,7 @@ struct agent_view {
  * Return: 0 or a negative errno.
  */
 int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *shown,
-		    const struct agent_key *signer);
+                    const struct agent_key *signer);
 void agent_view_close(struct agent_view *v);
 
 #endif

@@ -18,11 +18,11 @@ struct buf;
 #define CHILD_TAIL_LEN 1024
 
 struct child {
-	pid_t pid;   /* 0: none */
-	int pid_fd;  /* readable when it has ended; -1: the kernel has none */
-	int fd;	     /* its standard input and output, non-blocking; -1: none */
-	int err_fd;  /* its standard error, non-blocking; -1: not captured or ended */
-	bool group;  /* it leads its own process group */
+	pid_t pid;                 /* 0: none */
+	int pid_fd;                /* readable when it has ended; -1: the kernel has none */
+	int fd;                    /* its standard input and output, non-blocking; -1: none */
+	int err_fd;                /* its standard error, non-blocking; -1: not captured or ended */
+	bool group;                /* it leads its own process group */
 	char tail[CHILD_TAIL_LEN]; /* the end of what it wrote to standard error */
 	size_t tail_len;
 };

@@ -19,23 +19,23 @@
 
 /* What the command line says. Nothing is kept: ssh_config_resolve() copies. */
 struct ssh_request {
-	const char *host;	 /* as typed, without brackets; an alias of ssh_config is fine */
-	const char *user;	 /* NULL: configuration, else the local user */
-	unsigned port;		 /* 0: configuration, else 22 */
+	const char *host;        /* as typed, without brackets; an alias of ssh_config is fine */
+	const char *user;        /* NULL: configuration, else the local user */
+	unsigned port;           /* 0: configuration, else 22 */
 	const char *config_file; /* -F; NULL: the usual files; "none": no file at all */
-	char *const *keywords;	 /* "Keyword=value" of ssh_config, NULL-terminated; or NULL */
+	char *const *keywords;   /* "Keyword=value" of ssh_config, NULL-terminated; or NULL */
 	const char *sftp_server; /* NULL: subsystem "sftp"; with a slash: a program to run; else the
 				  * name of another subsystem */
-	bool compression;	 /* -C */
-	bool password_stdin;	 /* the first line of standard input is the password */
-	bool drop_password;	 /* keep_password=no: a reconnect cannot log in with a password */
-	bool no_prompt;		 /* as BatchMode=yes */
-	const char *proxy;	 /* URL of one for TCP; "auto": from the environment; or NULL */
-	const char *proxy_password_file; /* its first line; NULL: ask */
-	unsigned bind_port;	 /* local port; 0: any */
+	bool compression;        /* -C */
+	bool password_stdin;     /* the first line of standard input is the password */
+	bool drop_password;      /* keep_password=no: a reconnect cannot log in with a password */
+	bool no_prompt;          /* as BatchMode=yes */
+	const char *proxy;       /* URL of one for TCP; "auto": from the environment; or NULL */
+	const char *proxy_password_file;             /* its first line; NULL: ask */
+	unsigned bind_port;                          /* local port; 0: any */
 	int64_t banner_timeout_ms, login_timeout_ms; /* 0: the usual; negative: none */
-	unsigned jump_depth;	 /* jump hosts between this one and the server; set by us alone */
-	char *const *host_keys;	 /* host_key=: fingerprints, keys or files; as keywords */
+	unsigned jump_depth;    /* jump hosts between this one and the server; set by us alone */
+	char *const *host_keys; /* host_key=: fingerprints, keys or files; as keywords */
 };
 
 /* A growable list of strings, NULL-terminated when not empty. */
@@ -53,10 +53,10 @@ enum ssh_host_key_policy {
 
 /* Everything resolved. Strings are owned; NULL means "not set" where not said otherwise. */
 struct ssh_config {
-	char *host;	 /* as typed */
-	char *hostname;	 /* the name to look up */
-	char *user;	 /* never NULL */
-	unsigned port;	 /* 1..65535 */
+	char *host;     /* as typed */
+	char *hostname; /* the name to look up */
+	char *user;     /* never NULL */
+	unsigned port;  /* 1..65535 */
 	char *sftp_server;
 	char *config_file; /* -F, for programs of OpenSSH that we run */
 
@@ -66,14 +66,14 @@ struct ssh_config {
 	char *bind_interface;
 	unsigned bind_port;
 	struct proxy proxy;
-	char *proxy_command; /* tokens expanded */
-	bool proxy_fdpass;   /* it hands over a connected socket and ends */
-	char *proxy_jump;	 /* as written; NULL also where a hop is reached by its own means */
+	char *proxy_command;     /* tokens expanded */
+	bool proxy_fdpass;       /* it hands over a connected socket and ends */
+	char *proxy_jump;        /* as written; NULL also where a hop is reached by its own means */
 	struct ssh_config *jump; /* the host to go through, which may have one too; owned */
 	unsigned connection_attempts; /* of each, a second between them; at least 1 */
-	unsigned connect_timeout_s; /* name, TCP and proxy together; default 30 */
-	unsigned banner_timeout_s;  /* default 15; 0: none */
-	unsigned login_timeout_s;   /* prompts included; default 120; 0: none */
+	unsigned connect_timeout_s;   /* name, TCP and proxy together; default 30 */
+	unsigned banner_timeout_s;    /* default 15; 0: none */
+	unsigned login_timeout_s;     /* prompts included; default 120; 0: none */
 	bool tcp_keepalive;
 	int ip_qos; /* IP_TOS value, -1: leave */
 
@@ -86,8 +86,8 @@ struct ssh_config {
 	/* Algorithms: NULL means our own order. */
 	char *ciphers, *macs, *kex, *host_key_algorithms, *pubkey_algorithms;
 	bool compression;
-	uint64_t rekey_len;  /* bytes; 0: libssh's default */
-	uint32_t rekey_s;    /* seconds; 0: never by time */
+	uint64_t rekey_len;    /* bytes; 0: libssh's default */
+	uint32_t rekey_s;      /* seconds; 0: never by time */
 	unsigned rsa_min_bits; /* 0: libssh's default */
 
 	/* Host keys. */
@@ -97,17 +97,17 @@ struct ssh_config {
 	struct ssh_strings global_known_hosts; /* never written */
 	char *revoked_host_keys;
 	char *known_hosts_command; /* as written, its tokens are those of a connection */
-	char *fingerprint_hash;	   /* "MD5" or "SHA256" for people to read; NULL: SHA256 */
+	char *fingerprint_hash;    /* "MD5" or "SHA256" for people to read; NULL: SHA256 */
 	bool hash_known_hosts;
 	bool dns_asked; /* VerifyHostKeyDNS, which we cannot do: said where it would have helped */
-	bool trust_localhost; /* no check of a server on a loopback address */
+	bool trust_localhost;         /* no check of a server on a loopback address */
 	struct ssh_strings host_keys; /* if any: only a key that one of these names is accepted */
 
 	/* Login. */
 	bool pubkey_auth, password_auth, kbdint_auth, gssapi_auth, gssapi_delegate;
 	char *gssapi_server; /* names at Kerberos; NULL: the host's, the ticket's */
 	char *gssapi_client;
-	char *auth_order; /* PreferredAuthentications */
+	char *auth_order;              /* PreferredAuthentications */
 	struct ssh_strings identities; /* the user's own, in order */
 	struct ssh_strings default_identities;
 	struct ssh_strings certificates;
@@ -125,7 +125,7 @@ struct ssh_config {
  * (err->fail is LINK_FAIL_NONE: a usage error); -ENOMEM.
  */
 int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
-		       struct link_error *err);
+                       struct link_error *err);
 
 /* Frees what `c` holds, not `c`. */
 void ssh_config_finish(struct ssh_config *c);

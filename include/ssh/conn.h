@@ -46,9 +46,9 @@ struct lane {
 	enum lane_state state;
 	struct framer framer; /* unused by raw lanes */
 	struct list out;      /* struct link_packet, unsent */
-	size_t out_off;	      /* bytes of the first packet already sent */
-	bool closing;	      /* close when `out` is empty */
-	bool ending;	      /* send the end of input when `out` is empty */
+	size_t out_off;       /* bytes of the first packet already sent */
+	bool closing;         /* close when `out` is empty */
+	bool ending;          /* send the end of input when `out` is empty */
 	int exit_status;      /* -1: not said */
 };
 
@@ -102,7 +102,7 @@ struct conn {
 	struct link link; /* first: struct link * and struct conn * are the same address */
 	const struct conn_ops *ops;
 	unsigned lane_max; /* constant */
-	bool probes;	   /* constant */
+	bool probes;       /* constant */
 
 	/* Front only. */
 	enum conn_state front_state;
@@ -111,11 +111,11 @@ struct conn {
 	pthread_t thread;
 
 	/* Shared. */
-	struct mailbox commands; /* struct conn_command, front to back */
-	struct mailbox packets;	 /* struct link_packet, front to back */
-	struct mailbox events;	 /* struct conn_event, back to front */
-	atomic_size_t unsent_len;    /* handed over and not yet given to the transport */
-	atomic_size_t buffered_len;  /* given to the transport, not yet to the kernel */
+	struct mailbox commands;       /* struct conn_command, front to back */
+	struct mailbox packets;        /* struct link_packet, front to back */
+	struct mailbox events;         /* struct conn_event, back to front */
+	atomic_size_t unsent_len;      /* handed over and not yet given to the transport */
+	atomic_size_t buffered_len;    /* given to the transport, not yet to the kernel */
 	atomic_size_t undelivered_len; /* received and not yet dispatched */
 	pthread_mutex_t facts_lock;
 	struct link_facts facts; /* guarded by facts_lock */
@@ -123,12 +123,12 @@ struct conn {
 	/* Back only. */
 	enum conn_state state;
 	bool stopping;
-	bool cancelled;		    /* reset or stop was asked for while connecting */
+	bool cancelled;             /* reset or stop was asked for while connecting */
 	struct list taken_commands; /* taken from the mailbox, not yet carried out */
-	struct list lanes;	    /* struct lane */
-	bool sweep_due;		    /* a lane may be done with: not to wait before that is seen to */
-	bool first_done;	    /* a connection has been up once: never prompt again */
-	struct link_error failure;  /* set by conn_fail() */
+	struct list lanes;          /* struct lane */
+	bool sweep_due;            /* a lane may be done with: not to wait before that is seen to */
+	bool first_done;           /* a connection has been up once: never prompt again */
+	struct link_error failure; /* set by conn_fail() */
 	bool failed;
 };
 

@@ -18,16 +18,16 @@ struct conn;
 struct dial {
 	const char *host;
 	unsigned port;
-	int family;		    /* AF_UNSPEC, AF_INET, AF_INET6 */
+	int family;                 /* AF_UNSPEC, AF_INET, AF_INET6 */
 	const char *bind_address;   /* NULL: any */
 	const char *bind_interface; /* NULL: any */
-	unsigned bind_port;	    /* 0: any */
-	unsigned attempts;  /* rounds over all addresses, a second apart; 0 is 1 */
-	unsigned timeout_s; /* of each round; the first one includes the lookup */
+	unsigned bind_port;         /* 0: any */
+	unsigned attempts;          /* rounds over all addresses, a second apart; 0 is 1 */
+	unsigned timeout_s;         /* of each round; the first one includes the lookup */
 	bool keepalive;
-	unsigned silence_s; /* not 0: how often the peer's machine is asked when it is silent */
+	unsigned silence_s;     /* not 0: how often the peer's machine is asked when it is silent */
 	unsigned silence_count; /* and how often in vain before the connection is lost */
-	int ip_qos; /* -1: leave */
+	int ip_qos;             /* -1: leave */
 };
 
 /*
@@ -42,7 +42,7 @@ int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err);
  * dial_tcp(), 0 for success.
  */
 int dial_lookup_ipv4(struct conn *c, const struct dial *d, char *address, size_t size,
-		     struct link_error *err);
+                     struct link_error *err);
 
 /* The peer's address as text, "" when there is none. */
 void dial_peer_name(int fd, char *name, size_t size);

@@ -24,8 +24,8 @@ enum known_mark {
 struct known_entry {
 	enum known_mark mark;
 	char *patterns; /* the host field, as written */
-	char *type;	/* "ssh-ed25519" */
-	uint8_t *key;	/* the key blob */
+	char *type;     /* "ssh-ed25519" */
+	uint8_t *key;   /* the key blob */
 	size_t key_len;
 	size_t file; /* index into known_hosts.files */
 	unsigned line;
@@ -55,31 +55,31 @@ int known_hosts_read(struct known_hosts *kh, const char *path);
 struct known_query {
 	const char *host;    /* the name or alias */
 	const char *address; /* the numeric address, or NULL */
-	unsigned port;	     /* 22 is written without port; 0: as 22 (an alias has no port) */
+	unsigned port;       /* 22 is written without port; 0: as 22 (an alias has no port) */
 };
 
 enum known_result {
-	KNOWN_UNKNOWN,	   /* no line for this host */
-	KNOWN_MATCH,	   /* this very key */
-	KNOWN_CHANGED,	   /* another key of the same type */
-	KNOWN_OTHER_TYPE,  /* only keys of other types */
-	KNOWN_ONLY_CA,	   /* only @cert-authority lines */
-	KNOWN_IS_REVOKED,  /* this key is revoked for this host */
+	KNOWN_UNKNOWN,    /* no line for this host */
+	KNOWN_MATCH,      /* this very key */
+	KNOWN_CHANGED,    /* another key of the same type */
+	KNOWN_OTHER_TYPE, /* only keys of other types */
+	KNOWN_ONLY_CA,    /* only @cert-authority lines */
+	KNOWN_IS_REVOKED, /* this key is revoked for this host */
 };
 
 /*
  * What the files say about `key`. `*entry` is the line that decided, NULL when none did.
  */
 enum known_result known_hosts_check(const struct known_hosts *kh, const struct known_query *q,
-				    const char *type, const uint8_t *key, size_t key_len,
-				    const struct known_entry **entry);
+                                    const char *type, const uint8_t *key, size_t key_len,
+                                    const struct known_entry **entry);
 
 /*
  * The types of the keys known for a host, in the order of the files, without repetition.
  * Return: 0 or -ENOMEM.
  */
 int known_hosts_types(const struct known_hosts *kh, const struct known_query *q,
-		      struct ssh_strings *types);
+                      struct ssh_strings *types);
 
 /* "host", or "[host]:port". Return: 0 or -ENOMEM. */
 int known_hosts_name(const struct known_query *q, char **name);
@@ -90,13 +90,13 @@ int known_hosts_name(const struct known_query *q, char **name);
  * Return: 0 or a negative errno.
  */
 int known_hosts_append(const char *path, const struct known_query *q, const char *type,
-		       const uint8_t *key, size_t key_len, bool hashed);
+                       const uint8_t *key, size_t key_len, bool hashed);
 
 /*
  * "SHA256:..." or, when `hash` is "MD5", "MD5:00:11...", as OpenSSH prints it. `hash` may be NULL.
  * `size` of 64 is enough.
  */
 void known_hosts_fingerprint(const uint8_t *key, size_t key_len, const char *hash, char *text,
-			     size_t size);
+                             size_t size);
 
 #endif

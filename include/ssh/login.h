@@ -26,10 +26,10 @@ struct login_blob {
 /* A key in a file, or read from a descriptor ("fd:3"). */
 struct login_key {
 	char *path;
-	struct secret *text;	   /* the file, as it is on disk; NULL: not readable */
+	struct secret *text;       /* the file, as it is on disk; NULL: not readable */
 	struct secret *passphrase; /* NULL: none needed, or not yet known */
-	ssh_key public_key;	   /* NULL: not known without the passphrase */
-	struct login_blob blob;	   /* of public_key */
+	ssh_key public_key;        /* NULL: not known without the passphrase */
+	struct login_blob blob;    /* of public_key */
 	bool encrypted;
 	bool refused; /* the user would not say the passphrase */
 };
@@ -49,7 +49,7 @@ struct login_store {
 	struct login_certificate *certificates;
 	size_t certificate_count;
 	char remark[256]; /* about a key file that could not be used; "" if there is none */
-	bool loud;	  /* the user must be told so also when the login succeeds */
+	bool loud;        /* the user must be told so also when the login succeeds */
 	struct secret *password;
 	bool stdin_read;
 };

@@ -28,7 +28,6 @@ struct pool_source {
  * Takes over `first` and, by src->finish, what src->arg is; also on failure.
  * `link_max` counts the first one. Return: NULL when out of memory or descriptors.
  */
-struct link *pool_link_create(struct link *first, unsigned link_max,
-			      const struct pool_source *src);
+struct link *pool_link_create(struct link *first, unsigned link_max, const struct pool_source *src);
 
 #endif

@@ -15,15 +15,15 @@
 #include "ssh/secret.h"
 
 struct prompt {
-	bool terminal_ok; /* the terminal may be asked */
-	bool askpass_ok;  /* SSH_ASKPASS may be asked */
-	int watch_fd;	  /* the question is withdrawn when this hangs up; -1: none */
+	bool terminal_ok;    /* the terminal may be asked */
+	bool askpass_ok;     /* SSH_ASKPASS may be asked */
+	int watch_fd;        /* the question is withdrawn when this hangs up; -1: none */
 	int64_t deadline_ms; /* conn_now_ms() scale; 0: none */
 };
 
 enum prompt_kind {
-	PROMPT_SECRET,	/* the answer is not shown */
-	PROMPT_ECHO,	/* it is */
+	PROMPT_SECRET,  /* the answer is not shown */
+	PROMPT_ECHO,    /* it is */
 	PROMPT_CONFIRM, /* yes or no; askpass shows buttons */
 };
 
@@ -38,7 +38,7 @@ bool prompt_on_terminal(const struct prompt *p);
  * -ECANCELED: the user declined; -EPIPE: the peer has gone; -ETIMEDOUT; -ENOMEM.
  */
 int prompt_ask(const struct prompt *p, enum prompt_kind kind, const char *text,
-	       struct secret **answer);
+               struct secret **answer);
 
 /* Shows text (of a server: made harmless first) where the questions are asked. */
 void prompt_show(const struct prompt *p, const char *text);

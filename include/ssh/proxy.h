@@ -30,7 +30,7 @@ struct proxy {
 	enum proxy_type type;
 	char *host;
 	unsigned port;
-	char *user;		 /* NULL: none */
+	char *user;              /* NULL: none */
 	struct secret *password; /* NULL: none, or not known yet */
 };
 
@@ -41,7 +41,7 @@ struct proxy {
 int proxy_parse(const char *url, struct proxy *p);
 void proxy_finish(struct proxy *p);
 
-#define PROXY_NAME_MAX 255 /* length of host, user and password; SOCKS 5 has a byte for it */
+#define PROXY_NAME_MAX   255 /* length of host, user and password; SOCKS 5 has a byte for it */
 #define PROXY_HEADER_MAX 16384
 
 /* A conversation. Wipe it when it is over: it holds what is sent. */
@@ -56,7 +56,7 @@ struct proxy_talk {
 	size_t in_len;
 	size_t want_len;  /* bytes that the step needs in all */
 	size_t total_len; /* HTTP: of the header so far */
-	int status;	  /* HTTP: of the answer; 0: not known yet */
+	int status;       /* HTTP: of the answer; 0: not known yet */
 	char error[256];  /* why it failed */
 };
 
@@ -80,6 +80,6 @@ int proxy_talk_feed(struct proxy_talk *t, const uint8_t *bytes, size_t len);
  * Return: 0 or a negative errno with `err` filled.
  */
 int proxy_pass(struct conn *c, int fd, const struct proxy *p, const char *host, unsigned port,
-	       int64_t deadline_ms, struct link_error *err);
+               int64_t deadline_ms, struct link_error *err);
 
 #endif

@@ -10,8 +10,8 @@
 
 struct secret {
 	size_t map_len; /* of the whole mapping */
-	size_t size;	/* of bytes[] */
-	size_t len;	/* in use; bytes[len] is 0 */
+	size_t size;    /* of bytes[] */
+	size_t len;     /* in use; bytes[len] is 0 */
 	char bytes[];
 };
 

@@ -19,7 +19,7 @@
 
 /* Signs of life. See ssh_life.c. */
 struct ssh_life {
-	int timer_fd;	      /* CLOCK_BOOTTIME: a suspended machine notices at once */
+	int timer_fd;         /* CLOCK_BOOTTIME: a suspended machine notices at once */
 	uint64_t seen_in_len; /* bytes received when last looked */
 	int64_t heard_ms;     /* when the last byte came, CLOCK_BOOTTIME */
 	int64_t armed_ms;     /* when the timer fires; 0: not armed */
@@ -30,14 +30,14 @@ struct ssh_life {
 /* The way on from a jump host: a channel of its session, and the socket pair that is its end. */
 struct jump {
 	ssh_channel channel; /* NULL: none */
-	int fd;		     /* our end of the pair; the next session has the other; -1: none */
-	uint8_t *down;	     /* received and not yet passed on; address space for a whole window */
+	int fd;              /* our end of the pair; the next session has the other; -1: none */
+	uint8_t *down;       /* received and not yet passed on; address space for a whole window */
 	size_t down_off, down_len;
 	uint8_t *up; /* to be sent */
 	size_t up_off, up_len;
 	uint32_t used_len; /* received since the channel's window was last set */
-	bool drained;	   /* nothing was left in the channel */
-	bool ended;	   /* the next session has been told */
+	bool drained;      /* nothing was left in the channel */
+	bool ended;        /* the next session has been told */
 };
 
 /* Channels that stand by for lanes: those that one large file's writes will ask for. */
@@ -55,10 +55,10 @@ struct ssh_conn {
 	struct ssh_conn *top; /* the connection that drives this one; itself unless a jump host */
 	struct ssh_conn *via; /* the jump host that carries it, owned; NULL: none */
 	struct ssh_conn *lender; /* owns cfg and what outlives one connection; NULL: we do */
-	struct jump jump;     /* of a jump host */
+	struct jump jump;        /* of a jump host */
 	struct child proxy;
-	int fd;		/* ours, so that only we decide how the socket is closed; -1: none */
-	int session_fd; /* the duplicate that libssh uses; -1: none */
+	int fd;           /* ours, so that only we decide how the socket is closed; -1: none */
+	int session_fd;   /* the duplicate that libssh uses; -1: none */
 	char address[64]; /* of the server, "" behind a proxy */
 
 	/* The session. */
@@ -67,17 +67,17 @@ struct ssh_conn {
 	struct ssh_counter_struct socket_counter;
 	struct ssh_counter_struct packet_counter;
 	int64_t login_deadline_ms; /* 0: none */
-	bool strict_kex;	   /* sequence numbers are reset with the keys, on both sides */
+	bool strict_kex;           /* sequence numbers are reset with the keys, on both sides */
 	struct ssh_life life;
 	ssh_channel spares[SSH_SPARES]; /* opened or being opened, and nobody's; NULL: none */
-	bool spares_done;		/* they have been asked for */
-	bool refused;			/* the server has not granted a lane */
+	bool spares_done;               /* they have been asked for */
+	bool refused;                   /* the server has not granted a lane */
 
 	/* Sending. */
-	size_t fed_len;	    /* given to libssh since its buffer was last empty */
+	size_t fed_len;      /* given to libssh since its buffer was last empty */
 	size_t feed_max_len; /* as much may be: less on slow lines */
-	int64_t fed_ms;	    /* when that began */
-	bool dirty;	    /* a lane has something to look after */
+	int64_t fed_ms;      /* when that began */
+	bool dirty;          /* a lane has something to look after */
 
 	/* What outlives one connection. */
 	struct login_store store;

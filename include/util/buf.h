@@ -13,7 +13,7 @@
 struct buf {
 	uint8_t *bytes;
 	size_t len;
-	size_t size;	/* allocated */
+	size_t size;    /* allocated */
 	size_t max_len; /* appends beyond this fail; 0: SIZE_MAX */
 	bool failed;
 };

@@ -23,7 +23,7 @@ struct budget {
 struct data {
 	atomic_uint refs;
 	struct budget *budget; /* NULL: not charged */
-	size_t size;	       /* allocated and charged, bytes */
+	size_t size;           /* allocated and charged, bytes */
 	uint8_t bytes[];
 };
 

@@ -39,7 +39,7 @@ void hash_del(struct hash *h, struct hash_node *n);
 
 /* Return: the entry or NULL. */
 struct hash_node *hash_find(const struct hash *h, uint64_t hash, hash_match_fn *match,
-			    const void *key);
+                            const void *key);
 
 /* Iteration in no order: start with NULL, ends with NULL. The table must not change meanwhile. */
 struct hash_node *hash_next(const struct hash *h, const struct hash_node *n);

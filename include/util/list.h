@@ -14,13 +14,14 @@ struct list {
 	struct list *next;
 };
 
-#define list_entry(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define list_entry(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define list_for_each(pos, head) for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
+#define list_for_each(pos, head)                                                                   \
+	for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
 
 /* Safe against removal (and freeing) of `pos` in the body, not of its successor. */
 #define list_for_each_safe(pos, tmp, head)                                                         \
-	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head);                      \
+	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head);                     \
 	     pos = tmp, tmp = pos->next)
 
 static inline void list_init(struct list *l)

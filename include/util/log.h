@@ -17,10 +17,10 @@
 #define LOG_NAME "\"%s\""
 
 enum log_level {
-	LOG_LEVEL_ERROR, /* 0: something the user must know */
-	LOG_LEVEL_INFO,	 /* 1: connection events, failed operations (default) */
+	LOG_LEVEL_ERROR,   /* 0: something the user must know */
+	LOG_LEVEL_INFO,    /* 1: connection events, failed operations (default) */
 	LOG_LEVEL_VERBOSE, /* 2: one line per request */
-	LOG_LEVEL_DEBUG, /* 3: everything but contents */
+	LOG_LEVEL_DEBUG,   /* 3: everything but contents */
 };
 
 enum log_category {
@@ -60,8 +60,8 @@ bool log_enabled(enum log_category category, enum log_level level);
 void log_write(enum log_category category, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-#define log_error(cat, ...)   log_write((cat), LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_info(cat, ...)    log_write((cat), LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_error(cat, ...) log_write((cat), LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_info(cat, ...)  log_write((cat), LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_verbose(cat, ...)                                                                      \
 	do {                                                                                       \
 		if (log_enabled((cat), LOG_LEVEL_VERBOSE))                                         \

@@ -14,8 +14,8 @@
 struct mailbox {
 	pthread_mutex_t lock;
 	struct list messages; /* guarded by lock */
-	bool signalled;	      /* guarded by lock: eventfd already holds a count */
-	int fd;		      /* readable while messages wait */
+	bool signalled;       /* guarded by lock: eventfd already holds a count */
+	int fd;               /* readable while messages wait */
 };
 
 /* Return: 0 or a negative errno. */

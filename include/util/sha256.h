@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHA256_LEN	  32u
+#define SHA256_LEN      32u
 #define SHA256_TEXT_LEN (2 * SHA256_LEN) /* in hexadecimal digits */
 
 struct sha256;

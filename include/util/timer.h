@@ -22,8 +22,8 @@ struct timer {
 };
 
 struct clock {
-	int64_t now_ms;	   /* CLOCK_MONOTONIC */
-	int64_t wall_ms;   /* CLOCK_REALTIME, for times shown to programs */
+	int64_t now_ms;  /* CLOCK_MONOTONIC */
+	int64_t wall_ms; /* CLOCK_REALTIME, for times shown to programs */
 	struct list timers;
 };
 

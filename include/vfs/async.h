@@ -61,8 +61,8 @@ bool async_busy(struct async *a);
 size_t async_log_undelivered(struct async *a);
 
 struct async_stats {
-	size_t pending_count;   /* changes that the server has not answered */
-	uint64_t pending_len;   /* their bytes */
+	size_t pending_count; /* changes that the server has not answered */
+	uint64_t pending_len; /* their bytes */
 	uint64_t postponed_count, failed_count;
 };
 void async_get_stats(const struct async *a, struct async_stats *out);

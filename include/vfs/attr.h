@@ -15,7 +15,7 @@ int64_t attr_server_now(const struct vfs *v);
 void attr_learn_clock(struct vfs *v, uint32_t mtime);
 
 void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, uint32_t nlink,
-		  struct stat *st);
+                  struct stat *st);
 void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st);
 
 /* The kernel has been told the attributes of `n`. */
@@ -45,7 +45,7 @@ int64_t attr_kernel_entry_timeout(const struct vfs *v, int64_t expires_ms);
  * not write has changed (size or mtime of a clean file).
  */
 bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count,
-		 int64_t asked_ms);
+                 int64_t asked_ms);
 
 /* The same file by all that v3 shows? */
 bool attr_same_file(const struct be_attr *a, const struct be_attr *b);

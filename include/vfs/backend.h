@@ -34,26 +34,26 @@ enum be_code {
 	BE_EOF,
 	BE_NO_SUCH_FILE, /* also ENOTDIR, ELOOP */
 	BE_PERMISSION_DENIED,
-	BE_FAILURE, /* anything */
+	BE_FAILURE,     /* anything */
 	BE_BAD_MESSAGE, /* EINVAL, ENAMETOOLONG */
 	BE_UNSUPPORTED,
-	BE_LOST,   /* the connection is gone and the backend has given up */
-	BE_STALE,  /* the open file is no longer the one that was opened */
+	BE_LOST,      /* the connection is gone and the backend has given up */
+	BE_STALE,     /* the open file is no longer the one that was opened */
 	BE_CANCELLED, /* a read whose file was closed before it was sent */
 	BE_MALFORMED, /* the server broke the protocol */
-	BE_ERRNO,  /* `err` below is exact */
+	BE_ERRNO,     /* `err` below is exact */
 };
 
 struct be_status {
 	enum be_code code;
-	int err;	  /* BE_ERRNO: a positive errno */
+	int err;          /* BE_ERRNO: a positive errno */
 	const char *text; /* the server's own words, sanitized, or ""; never NULL */
 };
 
 enum be_attr_valid {
 	BE_ATTR_SIZE = 1 << 0,
 	BE_ATTR_OWNER = 1 << 1, /* uid and gid */
-	BE_ATTR_MODE = 1 << 2,	/* type and permission bits */
+	BE_ATTR_MODE = 1 << 2,  /* type and permission bits */
 	BE_ATTR_TIMES = 1 << 3, /* atime and mtime */
 	BE_ATTR_NLINK = 1 << 4, /* only where a listing's long form shows it; never for changes */
 };
@@ -115,14 +115,14 @@ typedef void be_attr_fn(void *arg, const struct be_status *st, const struct be_a
 
 /* On BE_OK `file` now belongs to vfs; `attr` as above. */
 typedef void be_open_fn(void *arg, const struct be_status *st, struct be_file *file,
-			const struct be_attr *attr);
+                        const struct be_attr *attr);
 
 /*
  * On BE_OK bytes [off, off + len) of `block` are the data; the receiver owns the reference.
  * len is less than asked for only at the end of the file; BE_EOF means none at all.
  */
 typedef void be_read_fn(void *arg, const struct be_status *st, struct data *block, size_t off,
-			size_t len);
+                        size_t len);
 
 /*
  * On BE_OK `attr` and the file's first `len` bytes, the reference to `block` as above (NULL when len
@@ -130,7 +130,7 @@ typedef void be_read_fn(void *arg, const struct be_status *st, struct data *bloc
  * meanwhile, or one that tells no size: it is not to be served as the whole.
  */
 typedef void be_fetch_fn(void *arg, const struct be_status *st, const struct be_attr *attr,
-			 struct data *block, size_t off, size_t len);
+                         struct data *block, size_t off, size_t len);
 
 /* `target` of `len` bytes, not NUL-terminated. */
 typedef void be_path_fn(void *arg, const struct be_status *st, const char *target, size_t len);
@@ -150,7 +150,7 @@ typedef int be_where_fn(void *owner, char *path, size_t size);
  * Names of users and groups, in the order asked; "" where the server has none. NULL unless BE_OK.
  */
 typedef void be_id_names_fn(void *arg, const struct be_status *st, const char *const *users,
-			    const char *const *groups);
+                            const char *const *groups);
 
 /* The SHA-256 that the server has computed; NULL unless BE_OK. */
 typedef void be_hash_fn(void *arg, const struct be_status *st, const uint8_t *hash);
@@ -180,7 +180,8 @@ struct be_info {
 	size_t stream_len;    /* bytes one sequential stream should keep in flight */
 	uint64_t open_max;    /* files the server lets us hold open; 0: unknown */
 	bool connected;
-	int64_t silent_since_ms; /* nothing has come since then while a request waited; -1: none waits */
+	int64_t
+	    silent_since_ms; /* nothing has come since then while a request waited; -1: none waits */
 };
 
 struct backend;
@@ -197,24 +198,24 @@ struct be_ops {
 	 * failure ends it.
 	 */
 	int (*setattr)(struct backend *b, const char *path, enum be_target target,
-		       const struct be_attr *want, be_attr_fn *done, void *arg);
+	               const struct be_attr *want, be_attr_fn *done, void *arg);
 
 	int (*readlink)(struct backend *b, const char *path, be_path_fn *done, void *arg);
 	int (*symlink)(struct backend *b, const char *target, const char *path, be_attr_fn *done,
-		       void *arg);
+	               void *arg);
 	int (*link)(struct backend *b, const char *from, const char *to, be_attr_fn *done,
-		    void *arg);
+	            void *arg);
 	int (*mkdir)(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done,
-		     void *arg);
+	             void *arg);
 	int (*rmdir)(struct backend *b, const char *path, be_status_fn *done, void *arg);
 	int (*remove)(struct backend *b, const char *path, be_status_fn *done, void *arg);
 	int (*rename)(struct backend *b, const char *from, const char *to,
-		      enum be_rename_flags flags, be_status_fn *done, void *arg);
+	              enum be_rename_flags flags, be_status_fn *done, void *arg);
 	int (*statvfs)(struct backend *b, const char *path, be_statvfs_fn *done, void *arg);
 
 	/* How the server names its users and groups. Both are copied. */
 	int (*id_names)(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
-			be_id_names_fn *done, void *arg);
+	                be_id_names_fn *done, void *arg);
 
 	/*
 	 * Lists `path`: `entries` runs any number of times, then `done` once, where BE_OK means that
@@ -222,7 +223,7 @@ struct be_ops {
 	 * *out is valid until `done` has run or list_cancel() is called.
 	 */
 	int (*list)(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
-		    void *arg, struct be_list **out);
+	            void *arg, struct be_list **out);
 
 	/* Stops a listing: neither callback runs any more. */
 	void (*list_cancel)(struct backend *b, struct be_list *l);
@@ -238,24 +239,24 @@ struct be_ops {
 	 * are asked for together with the OPEN, and read() is served from what is coming. 0: none.
 	 */
 	int (*open)(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
-		    uint64_t node, size_t ahead_len, be_where_fn *where, void *owner,
-		    be_open_fn *done, void *arg);
+	            uint64_t node, size_t ahead_len, be_where_fn *where, void *owner,
+	            be_open_fn *done, void *arg);
 	void (*file_node)(struct backend *b, struct be_file *f, uint64_t node, void *owner);
 
 	int (*fstat)(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);
 	int (*fsetattr)(struct backend *b, struct be_file *f, const struct be_attr *want,
-			be_attr_fn *done, void *arg);
+	                be_attr_fn *done, void *arg);
 
 	/* At most read_len_max bytes. Short replies are asked again inside. */
 	int (*read)(struct backend *b, struct be_file *f, uint64_t off, size_t len,
-		    be_read_fn *done, void *arg);
+	            be_read_fn *done, void *arg);
 
 	/*
 	 * Writes bytes [block_off, block_off + len) of `block`, at most write_len_max, at `off`
 	 * (ignored with BE_APPEND). The backend takes its own reference until acknowledged.
 	 */
 	int (*write)(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
-		     size_t block_off, size_t len, be_status_fn *done, void *arg);
+	             size_t block_off, size_t len, be_status_fn *done, void *arg);
 
 	/*
 	 * NULL: a WRITE is answered when the server has it. Otherwise WRITEs are answered when they
@@ -272,7 +273,7 @@ struct be_ops {
 	 * interruptible; `done` of each reports for the length asked.
 	 */
 	int (*copy)(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-		    uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
+	            uint64_t to_off, uint64_t len, be_status_fn *done, void *arg);
 
 	/*
 	 * The whole of a small regular file in as few round trips as the server allows: its
@@ -281,7 +282,7 @@ struct be_ops {
 	 * were sent before it, but not for I/O on open files: not for what is being written.
 	 */
 	int (*fetch)(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done,
-		     void *arg);
+	             void *arg);
 
 	/*
 	 * SHA-256 of the bytes that the file at `path` has on the server, computed there. Waits for

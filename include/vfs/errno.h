@@ -14,11 +14,11 @@ typedef void errno_done_fn(void *arg, int err);
 
 struct errno_query {
 	enum op_kind kind;
-	uid_t uid;	   /* of the caller */
-	int flags;	   /* of open(2), where kind is OP_OPEN or OP_CREATE */
-	const char *path;  /* NULL: a handle without a name */
-	const char *path2; /* rename and link: the new name */
-	size_t len;	   /* bytes that a failed write wanted to add */
+	uid_t uid;          /* of the caller */
+	int flags;          /* of open(2), where kind is OP_OPEN or OP_CREATE */
+	const char *path;   /* NULL: a handle without a name */
+	const char *path2;  /* rename and link: the new name */
+	size_t len;         /* bytes that a failed write wanted to add */
 	struct backend *be; /* who is asked; NULL: v->be */
 };
 
@@ -30,6 +30,6 @@ int errno_first(const struct errno_query *q, const struct be_status *st);
 
 /* Resolves `st`; `done` runs exactly once, possibly before this returns. `q` is copied. */
 void errno_resolve(struct vfs *v, const struct errno_query *q, const struct be_status *st,
-		   errno_done_fn *done, void *arg);
+                   errno_done_fn *done, void *arg);
 
 #endif

@@ -18,7 +18,7 @@
 struct stream {
 	uint64_t next_off; /* where it is expected to read next */
 	size_t window_len; /* how far ahead of next_off to fetch; 0: not proven sequential */
-	uint64_t used;	   /* for replacing the oldest */
+	uint64_t used;     /* for replacing the oldest */
 };
 
 /* Bytes of a node that were asked for, or have come and were not all handed out. */
@@ -28,12 +28,12 @@ struct chunk {
 	struct vfs *v;
 	struct node *node; /* referenced while in flight */
 	uint64_t off;
-	size_t len;	   /* asked for */
-	size_t got_len;	   /* have come; less than len only at the end of the file */
+	size_t len;     /* asked for */
+	size_t got_len; /* have come; less than len only at the end of the file */
 	struct data *block;
 	size_t block_off;
 	size_t taken_len; /* handed to the kernel: all of it taken means that it can go */
-	int err;	  /* negative errno of the read */
+	int err;          /* negative errno of the read */
 	bool in_flight;
 	bool dead; /* overtaken by a write or a truncation: serves who waits, then goes */
 };
@@ -44,37 +44,38 @@ struct file {
 	struct vfs *v;
 	struct node *node; /* referenced */
 	uint64_t fh;
-	struct be_file *be; /* NULL: none yet, see whole.h */
-	struct whole *content; /* the whole file, referenced; or NULL */
-	struct list in_pinned;	 /* v->pinned, until it has a handle */
+	struct be_file *be;         /* NULL: none yet, see whole.h */
+	struct whole *content;      /* the whole file, referenced; or NULL */
+	struct list in_pinned;      /* v->pinned, until it has a handle */
 	struct list handle_waiters; /* struct op.wait: reads */
-	int64_t opened_ms;	 /* of one without a handle */
-	bool opening;		 /* a handle is on its way */
-	pid_t unread_by;	 /* the program that opened it to read, until it has; or 0 */
-	int flags; /* of open(2) */
+	int64_t opened_ms;          /* of one without a handle */
+	bool opening;               /* a handle is on its way */
+	pid_t unread_by;            /* the program that opened it to read, until it has; or 0 */
+	int flags;                  /* of open(2) */
 	bool wrote;
 	bool given_up; /* close or fsync has told that it could not be delivered: not tried again */
-	bool created;	    /* this open made the file: see vfs/setattr.c */
+	bool created;  /* this open made the file: see vfs/setattr.c */
 	unsigned ref_count; /* the kernel's until release, WRITEs on their way, operations */
 
 	struct stream streams[FILE_STREAM_COUNT];
 	uint64_t stream_clock;
 	struct list in_readers; /* vfs.readers */
-	int64_t ahead_ms;	/* when it last read ahead */
+	int64_t ahead_ms;       /* when it last read ahead */
 
 	struct data *gather; /* written, not yet sent */
 	uint64_t gather_off;
 	size_t gather_len;
 	struct timer flush_timer;
-	pid_t appender;	     /* the thread whose write(2) may go on behind them: append.h; 0: none */
+	pid_t appender; /* the thread whose write(2) may go on behind them: append.h; 0: none */
 	int64_t appended_ms; /* its last request */
 	size_t append_at;    /* of gather_len: where the last write(2) of an appender began */
 	struct list append_waiters; /* struct op.wait: until it is over */
 	struct timer append_timer;
-	struct file *plain; /* of an appending one: opened without, for pages of mappings; or NULL */
+	struct file
+	    *plain;    /* of an appending one: opened without, for pages of mappings; or NULL */
 	int write_err; /* first failure, negative errno, until a call has reported it */
 	struct passed *passed; /* -o verify: what went through it; NULL: nothing yet */
-	int told_err;  /* one that write(2) has reported, until fsync or close has */
+	int told_err;          /* one that write(2) has reported, until fsync or close has */
 };
 
 struct file *file_find(struct vfs *v, uint64_t fh);

@@ -30,40 +30,40 @@ struct vfs {
 	struct hash names;     /* (parent, bytes) -> name */
 	struct list negatives; /* names known not to exist, oldest first */
 	size_t negative_count;
-	struct hash files;     /* fh -> file */
-	struct hash dirs;      /* fh -> dir */
+	struct hash files; /* fh -> file */
+	struct hash dirs;  /* fh -> dir */
 	struct node *root;
 	uint64_t last_nodeid;
 	uint64_t last_fh;
-	struct list ops_list;  /* struct op.entry */
-	struct list readers;   /* struct file.in_readers: who reads ahead, the latest first */
+	struct list ops_list; /* struct op.entry */
+	struct list readers;  /* struct file.in_readers: who reads ahead, the latest first */
 	struct {
 		bool asking;
-		struct list waiters; /* struct op.wait */
+		struct list waiters;         /* struct op.wait */
 		struct be_ids users, groups; /* asked for, or to be */
-	} ids; /* ids.c */
-	struct list room_waiters; /* struct op.wait: writers that wait for the budget */
-	int64_t server_skew_s; /* the server's clock minus ours, as far as learned */
+	} ids;                               /* ids.c */
+	struct list room_waiters;            /* struct op.wait: writers that wait for the budget */
+	int64_t server_skew_s;               /* the server's clock minus ours, as far as learned */
 	struct be_statvfs statvfs;
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;
-	bool cannot_verify; /* -o verify: the server has no means to hash its files */
+	bool cannot_verify;    /* -o verify: the server has no means to hash its files */
 	bool appends_directly; /* appenders get descriptors without page cache */
-	bool modes_are_fixed; /* on this server new files keep the mode they got */
+	bool modes_are_fixed;  /* on this server new files keep the mode they got */
 	struct log_limit error_log;
-	struct list pinned; /* struct file.in_pinned, the oldest first */
-	struct timer pinned_timer; /* armed while there are any */
-	struct list written; /* struct whole.in_written, the oldest first */
+	struct list pinned;         /* struct file.in_pinned, the oldest first */
+	struct timer pinned_timer;  /* armed while there are any */
+	struct list written;        /* struct whole.in_written, the oldest first */
 	struct timer written_timer; /* armed while there are any */
-	struct list walks; /* struct walk.entry, the latest used first */
+	struct list walks;          /* struct walk.entry, the latest used first */
 	size_t walk_count;
-	uint64_t walk_serial; /* of the last pass of a walk */
+	uint64_t walk_serial;    /* of the last pass of a walk */
 	struct timer walk_timer; /* armed while there are any */
 
-	size_t unacked_count; /* WRITEs that the server has not answered, of all files */
-	size_t unacked_len;   /* their bytes */
+	size_t unacked_count;       /* WRITEs that the server has not answered, of all files */
+	size_t unacked_len;         /* their bytes */
 	struct timer silence_timer; /* armed when somebody will not wait for a silent server */
-	struct timer soft_timer; /* armed when there is a soft limit */
+	struct timer soft_timer;    /* armed when there is a soft limit */
 
 	void (*drained)(void *arg); /* not NULL: the kernel is gone, see vfs_drain() */
 	void *drained_arg;
@@ -109,19 +109,19 @@ struct op {
 	int64_t since_ms;
 	uid_t uid; /* of the caller */
 	gid_t gid;
-	bool plus; /* readdir with attributes */
+	bool plus;           /* readdir with attributes */
 	bool looked_at_link; /* follow_symlinks: what a link leads to is not there */
-	int flags; /* open(2), or rename flags */
-	unsigned set; /* enum vfs_set */
+	int flags;           /* open(2), or rename flags */
+	unsigned set;        /* enum vfs_set */
 	struct node *node;   /* referenced: the subject, or the parent of `path`'s last name */
 	struct node *node2;  /* referenced: rename's new parent, link's node */
-	uint64_t fh;	   /* the descriptor the request named; 0: none */
-	struct file *file; /* for I/O: held open by the kernel until its release */
-	bool interrupted;  /* a signal has come that does not kill the program */
-	bool impatient;    /* answered from memory when the server is silent */
-	char *path;   /* owned: what the server is asked about */
-	char *path2;  /* owned: the second one of rename and link; symlink's target */
-	char *said;   /* owned: the server's words about a failure, for the log; NULL: none */
+	uint64_t fh;         /* the descriptor the request named; 0: none */
+	struct file *file;   /* for I/O: held open by the kernel until its release */
+	bool interrupted;    /* a signal has come that does not kill the program */
+	bool impatient;      /* answered from memory when the server is silent */
+	char *path;          /* owned: what the server is asked about */
+	char *path2;         /* owned: the second one of rename and link; symlink's target */
+	char *said; /* owned: the server's words about a failure, for the log; NULL: none */
 	uint64_t change_count; /* of `node` when the request was sent */
 	struct node *known;    /* referenced: what the name was when the request was sent */
 	uint64_t known_count;  /* its change_count then */
@@ -130,14 +130,14 @@ struct op {
 	struct be_attr want;
 	struct be_attr got;
 	unsigned pending; /* answers still to come */
-	int err;	  /* first failure, negative errno */
+	int err;          /* first failure, negative errno */
 
 	uint32_t made_mode; /* what was asked of a new file or directory */
 	void (*made)(struct op *op, const struct be_attr *a); /* when it has it, see made.c */
-	struct be_file *made_file; /* of a create, meanwhile */
+	struct be_file *made_file;                            /* of a create, meanwhile */
 
 	void (*resume)(struct op *op); /* when what it waits for has come */
-	struct node *shown;	       /* referenced: the answer that waits for its owner's name */
+	struct node *shown;            /* referenced: the answer that waits for its owner's name */
 	int64_t shown_expires_ms;
 };
 
@@ -177,8 +177,8 @@ void op_enter(struct op *op, const struct be_attr *a);
  * caller owns a reference.
  */
 struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
-			 const struct be_attr *a, struct node *known, uint64_t known_count,
-			 int64_t asked_ms);
+                         const struct be_attr *a, struct node *known, uint64_t known_count,
+                         int64_t asked_ms);
 
 /* Answers op with `n` under a name that is good until `expires_ms`. Frees the operation. */
 void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms);

@@ -20,7 +20,7 @@ struct entry {
 	struct be_attr attr;
 	bool attr_known;
 	bool removed;
-	char *target;	      /* of a symbolic link; NULL: not known */
+	char *target;         /* of a symbolic link; NULL: not known */
 	struct link_ask *ask; /* on its way, or NULL */
 	size_t name_len;
 	char name[];
@@ -31,25 +31,25 @@ struct listing {
 	struct vfs *v;
 	struct hash names; /* of entries that are kept */
 	struct entry **entries;
-	size_t first;	   /* position of entries[0]: larger than 0 only when streaming */
-	size_t count;	   /* kept */
-	size_t size;	   /* allocated */
+	size_t first; /* position of entries[0]: larger than 0 only when streaming */
+	size_t count; /* kept */
+	size_t size;  /* allocated */
 	size_t charged_len;
 	size_t churn_count;
-	int64_t asked_ms;  /* when the server was asked */
+	int64_t asked_ms;   /* when the server was asked */
 	int64_t expires_ms; /* of the set of names */
 	bool complete;
-	bool presumed;	   /* the server was not asked: answers lookups of `maker` and no listing */
-	pid_t maker;	   /* the program that made the directory; 0: unknown */
+	bool presumed; /* the server was not asked: answers lookups of `maker` and no listing */
+	pid_t maker;   /* the program that made the directory; 0: unknown */
 	bool paused;
-	bool started;	   /* the server has said something */
-	int err;	   /* negative errno */
-	struct be_list *list; /* while it is being filled */
-	uint64_t change_count; /* of the directory when the server was asked */
-	uint64_t inside_count; /* the same */
-	struct node *node; /* referenced while it is being filled */
-	struct list waiters; /* struct op.wait */
-	unsigned ask_count;  /* targets of links that were asked for */
+	bool started;             /* the server has said something */
+	int err;                  /* negative errno */
+	struct be_list *list;     /* while it is being filled */
+	uint64_t change_count;    /* of the directory when the server was asked */
+	uint64_t inside_count;    /* the same */
+	struct node *node;        /* referenced while it is being filled */
+	struct list waiters;      /* struct op.wait */
+	unsigned ask_count;       /* targets of links that were asked for */
 	struct list link_waiters; /* struct op.wait: readlinks of them */
 };
 
@@ -59,7 +59,7 @@ struct listing {
  * Return: 1 found (attributes in *a), 0 not there, -1 unknown.
  */
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
-		   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms);
+                   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms);
 
 /* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);

@@ -25,10 +25,10 @@ struct walk_file;
 
 struct name {
 	struct hash_node by_name; /* (parent, bytes) -> name */
-	struct list in_parent;	  /* parent->children */
-	struct list in_node;	  /* node->names, or vfs.negatives when node is NULL */
-	struct node *parent;	  /* referenced when node is not NULL */
-	struct node *node;	  /* NULL: known not to exist */
+	struct list in_parent;    /* parent->children */
+	struct list in_node;      /* node->names, or vfs.negatives when node is NULL */
+	struct node *parent;      /* referenced when node is not NULL */
+	struct node *node;        /* NULL: known not to exist */
 	int64_t expires_ms;
 	char bytes[]; /* NUL-terminated */
 };
@@ -52,43 +52,45 @@ struct node {
 	struct list names;    /* struct name.in_node */
 	struct list children; /* struct name.in_parent */
 
-	struct be_attr attr;	 /* as the server told, with our own changes applied */
+	struct be_attr attr;     /* as the server told, with our own changes applied */
 	int64_t attr_expires_ms; /* in vfs's cache; 0: must be asked */
-	int64_t told_ms;	 /* when the server was asked for attr; 0: we made it up, or changed it */
-	uint64_t change_count;	 /* our own changes: an older answer does not overwrite them */
-	int64_t changed_ms;	 /* the last of them */
-	uint64_t shown_size;	 /* what the kernel takes the file's size for */
-	int64_t sent_back_ms;	 /* an open was, because of another size; of a directory: an open in it may have been; 0: not */
-	uint32_t nlink;		 /* 0: unknown */
-	char *target;		 /* of a symbolic link, or NULL */
+	int64_t told_ms; /* when the server was asked for attr; 0: we made it up, or changed it */
+	uint64_t change_count; /* our own changes: an older answer does not overwrite them */
+	int64_t changed_ms;    /* the last of them */
+	uint64_t shown_size;   /* what the kernel takes the file's size for */
+	int64_t
+	    sent_back_ms; /* an open was, because of another size; of a directory: an open in it may have been; 0: not */
+	uint32_t nlink; /* 0: unknown */
+	char *target;   /* of a symbolic link, or NULL */
 
 	/* Regular files */
-	struct list files; /* struct file.in_node: those with a handle on the server */
-	struct list pinned; /* struct file.in_node: those that read fetched bytes instead */
+	struct list files;     /* struct file.in_node: those with a handle on the server */
+	struct list pinned;    /* struct file.in_node: those that read fetched bytes instead */
 	struct whole *content; /* fetched ahead, not opened yet; or NULL */
 	struct walk_file *walk_file; /* that fetches or has fetched it, or NULL */
-	uint64_t read_serial; /* struct walk.serial of the pass that has opened it; 0: none */
-	struct list chunks; /* struct chunk.in_node: bytes read ahead, sorted by offset */
-	struct version pages; /* of what the kernel's page cache may hold */
-	unsigned unacked_count; /* WRITEs that the server has not answered */
-	unsigned judged_count; /* WRITEs whose failure is being looked into: 0 or 1 */
+	uint64_t read_serial;      /* struct walk.serial of the pass that has opened it; 0: none */
+	struct list chunks;        /* struct chunk.in_node: bytes read ahead, sorted by offset */
+	struct version pages;      /* of what the kernel's page cache may hold */
+	unsigned unacked_count;    /* WRITEs that the server has not answered */
+	unsigned judged_count;     /* WRITEs whose failure is being looked into: 0 or 1 */
 	struct list drain_waiters; /* struct op.wait: until unacked_count is 0 */
 	unsigned attr_unacked_count; /* changes of attributes among them */
-	unsigned settling_count; /* flushes that have asked what the file is now */
-	bool torn;	      /* a WRITE failed, or a copy: the kernel's pages hold what the server has not */
-	bool dirty;	      /* written since the last FSTAT that ended a flush */
-	bool mtime_shown;     /* a getattr has shown attr.mtime, which we made up */
-	bool times_set;	      /* attr's times were set by a program: the flush sends them */
+	unsigned settling_count;     /* flushes that have asked what the file is now */
+	bool torn;  /* a WRITE failed, or a copy: the kernel's pages hold what the server has not */
+	bool dirty; /* written since the last FSTAT that ended a flush */
+	bool mtime_shown; /* a getattr has shown attr.mtime, which we made up */
+	bool times_set;   /* attr's times were set by a program: the flush sends them */
 
 	/* Directories */
 	struct listing *listing; /* complete and ours to answer from, or NULL */
-	struct listing *filling; /* referenced: on its way for nobody yet, who needs one takes it over */
-	uint64_t inside_count;	 /* our own changes of what a listing shows */
-	uint64_t fsid;		 /* of its filesystem, where fsid_known */
-	int64_t lookup_ms;	 /* when the server was first asked for `lookups` of its names */
+	struct listing
+	    *filling; /* referenced: on its way for nobody yet, who needs one takes it over */
+	uint64_t inside_count; /* our own changes of what a listing shows */
+	uint64_t fsid;         /* of its filesystem, where fsid_known */
+	int64_t lookup_ms;     /* when the server was first asked for `lookups` of its names */
 	unsigned lookups;
 	bool fsid_known;
-	bool huge;		 /* too many entries to list unasked */
+	bool huge; /* too many entries to list unasked */
 };
 
 int node_table_init(struct vfs *v);
@@ -118,14 +120,14 @@ struct name *name_find(struct vfs *v, struct node *parent, const char *bytes);
  * known. Return: 0 or -ENOMEM.
  */
 int name_set(struct vfs *v, struct node *parent, const char *bytes, struct node *node,
-	     int64_t expires_ms);
+             int64_t expires_ms);
 
 /* Forgets what is known about a name; its node, if any, loses it. */
 void name_drop(struct vfs *v, struct name *d);
 
 /* Moves `d` to (parent, bytes), replacing what was there. Return: 0 or -ENOMEM. */
 int name_move(struct vfs *v, struct name *d, struct node *parent, const char *bytes,
-	      int64_t expires_ms);
+              int64_t expires_ms);
 
 /*
  * The server shows another file under the name of `n`, or none: takes every name from it, and doubts

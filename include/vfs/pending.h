@@ -35,7 +35,7 @@ enum change_kind {
 	CHANGE_REMOVE,
 	CHANGE_RMDIR,
 	CHANGE_RENAME,
-	CHANGE_ASK,	/* changes nothing: waits for what is before it on its name and around */
+	CHANGE_ASK,     /* changes nothing: waits for what is before it on its name and around */
 	CHANGE_BARRIER, /* has no name: waits for everything */
 };
 
@@ -80,15 +80,15 @@ struct change {
 	struct pending *p;
 	enum change_kind kind;
 	bool postponed; /* the program has been told that it is done */
-	bool held;	/* not sent before change_release() */
-	bool marker;	/* stands for something that is sent elsewhere: waits for nothing */
-	bool large;	/* takes one of the places for files that are being sent */
-	bool placed;	/* has one */
+	bool held;      /* not sent before change_release() */
+	bool marker;    /* stands for something that is sent elsewhere: waits for nothing */
+	bool large;     /* takes one of the places for files that are being sent */
+	bool placed;    /* has one */
 	bool sent;
-	bool there;   /* it failed, but the name is there and ours */
-	bool active;  /* added, and not ended */
+	bool there;  /* it failed, but the name is there and ours */
+	bool active; /* added, and not ended */
 	unsigned wait_count;
-	int err; /* negative errno: its own, or of what it builds on */
+	int err;             /* negative errno: its own, or of what it builds on */
 	struct list earlier; /* struct edge */
 	struct list later;
 	struct change_at at, at2;
@@ -112,7 +112,7 @@ struct pending {
 	size_t failed_count;
 	struct list broken; /* struct pname.in_broken, oldest first */
 	size_t broken_count;
-	size_t count;	      /* unanswered changes, asks and barriers apart */
+	size_t count; /* unanswered changes, asks and barriers apart */
 	unsigned placed_count;
 	unsigned place_max;
 	struct pname *root;
@@ -128,12 +128,12 @@ struct pending {
  * Return: 0 or -ENOMEM.
  */
 int pending_init(struct pending *p, const char *root, struct budget *budget,
-		 void (*settled)(void *arg), void *arg);
+                 void (*settled)(void *arg), void *arg);
 void pending_finish(struct pending *p);
 
 /* Fills in what every change needs. */
 void change_init(struct change *c, enum change_kind kind, void (*send)(struct change *c),
-		 void (*end)(struct change *c));
+                 void (*end)(struct change *c));
 
 /*
  * Adds a change on `path` (NULL: a barrier, or a file without a name) and `path2` (may be NULL) behind

@@ -20,6 +20,6 @@ typedef void same_done_fn(void *arg, bool same, const struct be_attr *a);
  * Return: 0 or a negative errno, then `done` does not run.
  */
 int same_ask(struct vfs *v, struct node *n, struct be_file *other, const char *path,
-	     const struct be_attr *seen, same_done_fn *done, void *arg);
+             const struct be_attr *seen, same_done_fn *done, void *arg);
 
 #endif

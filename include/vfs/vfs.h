@@ -34,7 +34,7 @@ struct vfs;
 struct vfs_req {
 	uid_t uid;
 	gid_t gid;
-	pid_t pid; /* the calling thread, as /proc knows it */
+	pid_t pid;     /* the calling thread, as /proc knows it */
 	pid_t program; /* its process, for those requests that look-ahead learns from; else 0 */
 	mode_t umask;
 
@@ -53,8 +53,8 @@ struct vfs_entry {
 struct vfs_opened {
 	uint64_t fh;
 	bool keep_cache; /* the kernel's pages of this node are still right */
-	bool direct_io;	 /* the kernel must not use its page cache on this descriptor */
-	bool cache_dir;	 /* opendir: the kernel may cache the listing */
+	bool direct_io;  /* the kernel must not use its page cache on this descriptor */
+	bool cache_dir;  /* opendir: the kernel may cache the listing */
 };
 
 /*
@@ -79,7 +79,7 @@ struct vfs_replies {
 	 * Return: false when it did not fit and was not added.
 	 */
 	bool (*dirent)(struct vfs_req *req, const char *name, const struct vfs_entry *e,
-		       off_t next_off);
+	               off_t next_off);
 	void (*dir_end)(struct vfs_req *req);
 };
 
@@ -87,9 +87,9 @@ struct idmap;
 
 /* How symbolic links are shown. */
 enum vfs_links {
-	VFS_LINKS_RAW,	     /* as they are */
-	VFS_LINKS_CONTAIN,   /* those that leave the mount are refused */
-	VFS_LINKS_TRANSFORM, /* absolute ones that lead into the mount are made relative */
+	VFS_LINKS_RAW,               /* as they are */
+	VFS_LINKS_CONTAIN,           /* those that leave the mount are refused */
+	VFS_LINKS_TRANSFORM,         /* absolute ones that lead into the mount are made relative */
 	VFS_LINKS_TRANSFORM_CONTAIN, /* first the one, then the other */
 };
 
@@ -98,12 +98,12 @@ struct vfs_config {
 	uid_t mount_uid;  /* who mounted */
 	gid_t mount_gid;
 
-	bool allow_other;	  /* else only mount_uid (and root) are served */
+	bool allow_other;         /* else only mount_uid (and root) are served */
 	bool default_permissions; /* the kernel checks modes */
 	bool readonly;
 
 	struct idmap *idmap; /* the caller's; outlives vfs. NULL: numbers stay as they are */
-	int64_t uid; /* shown for every file; -1: as on the server */
+	int64_t uid;         /* shown for every file; -1: as on the server */
 	int64_t gid;
 	mode_t file_mask; /* bits taken from the mode of what is no directory */
 	mode_t dir_mask;  /* of directories */
@@ -116,30 +116,30 @@ struct vfs_config {
 	bool create_as_caller;
 	bool create_mode_exact;
 
-	bool dir_cache;		      /* attribute, listing and negative caches */
-	bool direct_io;		      /* no kernel page cache */
-	bool kernel_cache;	      /* keep pages over opens without asking */
-	bool sync_write;	      /* write(2) returns after the server's answer */
-	bool hardlink;		      /* link(2) is offered */
-	bool async;		      /* changes are acknowledged after a local check */
-	bool verify;		      /* whole copies are compared with the server's hash */
-	bool fsync_strict;	      /* EOPNOTSUPP where the server cannot */
-	bool follow_symlinks;	      /* show what links point to */
-	int64_t file_timeout_ms;      /* fixed lifetimes chosen by the user; -1: ours, by age */
+	bool dir_cache;          /* attribute, listing and negative caches */
+	bool direct_io;          /* no kernel page cache */
+	bool kernel_cache;       /* keep pages over opens without asking */
+	bool sync_write;         /* write(2) returns after the server's answer */
+	bool hardlink;           /* link(2) is offered */
+	bool async;              /* changes are acknowledged after a local check */
+	bool verify;             /* whole copies are compared with the server's hash */
+	bool fsync_strict;       /* EOPNOTSUPP where the server cannot */
+	bool follow_symlinks;    /* show what links point to */
+	int64_t file_timeout_ms; /* fixed lifetimes chosen by the user; -1: ours, by age */
 	int64_t dir_timeout_ms;
 	int64_t link_timeout_ms;
 	int64_t entry_timeout_ms;
 	int64_t attr_timeout_ms;
 	int64_t negative_timeout_ms;
-	int64_t open_window_ms;	      /* close-to-open: how old an answer may vouch for content */
-	int64_t flush_age_ms;	      /* written data is sent within this time */
-	int64_t soft_ms;	      /* 0: wait for ever */
-	size_t cache_len_max;	      /* the budget */
+	int64_t open_window_ms; /* close-to-open: how old an answer may vouch for content */
+	int64_t flush_age_ms;   /* written data is sent within this time */
+	int64_t soft_ms;        /* 0: wait for ever */
+	size_t cache_len_max;   /* the budget */
 };
 
 /* `cfg` is copied, strings too. Return: NULL when out of memory. */
 struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, struct clock *clock,
-		       const struct vfs_replies *replies, struct budget *budget);
+                       const struct vfs_replies *replies, struct budget *budget);
 
 /* The login has become known after the mount: struct vfs_config's create_as_caller. */
 void vfs_create_as_caller(struct vfs *v, bool on);
@@ -188,24 +188,24 @@ enum vfs_set {
 };
 
 void vfs_setattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t fh,
-		 const struct stat *st, unsigned set);
+                 const struct stat *st, unsigned set);
 void vfs_readlink(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name, mode_t mode);
 void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name, mode_t mode);
 void vfs_unlink(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name);
 void vfs_rmdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name);
 void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_t parent,
-		 const char *name);
+                 const char *name);
 
 /* `flags`: RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2). */
 void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
-		uint64_t new_parent, const char *new_name, unsigned flags);
+                uint64_t new_parent, const char *new_name, unsigned flags);
 void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_parent,
-	      const char *new_name);
+              const char *new_name);
 
 /* `flags` as of open(2). */
 void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
-		     mode_t mode, int flags);
+                     mode_t mode, int flags);
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags);
 void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint64_t off);
 
@@ -214,12 +214,12 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
  * at `off` even if that one appends.
  */
 void vfs_write(struct vfs *v, struct vfs_req *req, uint64_t fh, const void *bytes, size_t len,
-	       uint64_t off, bool page);
+               uint64_t off, bool page);
 void vfs_flush(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_fsync(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_release(struct vfs *v, struct vfs_req *req, uint64_t fh);
 void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t off_in,
-		    uint64_t fh_out, uint64_t off_out, uint64_t len);
+                    uint64_t fh_out, uint64_t off_out, uint64_t len);
 
 void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid);
 

@@ -22,7 +22,7 @@ struct file;
 #define WALK_DIR_COUNT_MAX 1024
 
 /* Directories deeper below the top of a walk are not looked into. */
-#define WALK_DEPTH_MAX	   48
+#define WALK_DEPTH_MAX 48
 
 /* Listings that a program has asked for itself, to recognise the child of one. */
 #define WALK_LISTED_COUNT 8
@@ -38,7 +38,7 @@ struct walk_item;
 
 /* A directory on the way down to where the program reads. */
 struct walk_frame {
-	struct node *dir;	 /* referenced */
+	struct node *dir;        /* referenced */
 	struct listing *listing; /* referenced */
 	struct walk_item *items; /* what is of interest in it, in order */
 	size_t count, pos;
@@ -60,19 +60,22 @@ struct walk {
 
 	/* Listings */
 	struct node *top; /* referenced: where it began; NULL: it has not */
-	struct list flight; /* struct walk_dir.entry: being listed, or its filesystem not known yet */
-	struct list ready;  /* struct walk_dir.entry: listed ahead, not used yet, the oldest first */
-	struct list queue;  /* struct walk_dir.in_queue: whose children are listed next, nearest first */
+	struct list
+	    flight; /* struct walk_dir.entry: being listed, or its filesystem not known yet */
+	struct list ready; /* struct walk_dir.entry: listed ahead, not used yet, the oldest first */
+	struct list
+	    queue; /* struct walk_dir.in_queue: whose children are listed next, nearest first */
 	size_t queue_count;
 	size_t ahead_count; /* fetched or asked for, not used yet */
 	size_t dir_limit;   /* at most so many below directories that are ahead themselves */
-	enum walk_order dir_order; /* in which the program goes through the children of a directory */
-	unsigned step_count;	   /* how often that was guessed */
-	uint64_t last_listed;	   /* nodeid; 0: none */
+	enum walk_order
+	    dir_order;        /* in which the program goes through the children of a directory */
+	unsigned step_count;  /* how often that was guessed */
+	uint64_t last_listed; /* nodeid; 0: none */
 	struct walk_score dirs;
 
 	/* Files */
-	bool reading;	   /* it has begun to open the files of a listing */
+	bool reading;      /* it has begun to open the files of a listing */
 	struct list files; /* struct walk_file.entry, in the order asked for */
 	size_t file_count, file_len;
 	size_t file_limit;
@@ -85,8 +88,9 @@ struct walk {
 	size_t frame_count;
 	enum walk_order order;
 	bool files_first;
-	bool crossed;	     /* the last step into another directory was foreseen */
-	uint64_t fork;	     /* nodeid of a directory whose children come in an order of their own; or 0 */
+	bool crossed; /* the last step into another directory was foreseen */
+	uint64_t
+	    fork; /* nodeid of a directory whose children come in an order of their own; or 0 */
 	enum walk_order fork_order;
 	struct node *last_opened; /* referenced */
 };
@@ -97,9 +101,9 @@ struct walk_file {
 	struct vfs *v;
 	struct walk *walk; /* NULL: it was opened, or the walk has ended */
 	struct node *node; /* referenced */
-	size_t len;	   /* as listed */
+	size_t len;        /* as listed */
 	int64_t asked_ms;
-	int64_t ask_ms;	   /* of the last question what the file is now */
+	int64_t ask_ms;        /* of the last question what the file is now */
 	uint64_t change_count; /* of the node at asked_ms */
 	struct list waiters;   /* struct op.wait: opens */
 	bool in_flight;
@@ -108,20 +112,20 @@ struct walk_file {
 
 /* A directory of a walk. Lives while it is in one of the walk's lists. */
 struct walk_dir {
-	struct list entry;    /* w->flight, w->ready, or none: the program has listed it */
-	struct list in_queue; /* w->queue, or none */
+	struct list entry;            /* w->flight, w->ready, or none: the program has listed it */
+	struct list in_queue;         /* w->queue, or none */
 	uint32_t key[WALK_DEPTH_MAX]; /* its place in each listing from the top down */
 	unsigned depth;
 	struct vfs *v;
-	struct walk *walk;	 /* NULL: it has ended, only `asked_fs` is waited for */
-	struct node *node;	 /* referenced */
-	struct listing *listing; /* referenced */
+	struct walk *walk;         /* NULL: it has ended, only `asked_fs` is waited for */
+	struct node *node;         /* referenced */
+	struct listing *listing;   /* referenced */
 	const struct entry **dirs; /* the directories in it, in order; NULL: not made yet */
 	size_t dir_count;
-	size_t next;		 /* the one of them that is looked into next */
-	bool ahead;		 /* the program has not listed it */
-	bool asked_fs;		 /* statvfs is on its way */
-	bool settled;		 /* listed, and on the filesystem of the walk */
+	size_t next;   /* the one of them that is looked into next */
+	bool ahead;    /* the program has not listed it */
+	bool asked_fs; /* statvfs is on its way */
+	bool settled;  /* listed, and on the filesystem of the walk */
 };
 
 /* The program is about to be given `l`, a listing of `n` that may still be on its way. */
@@ -196,7 +200,7 @@ bool walk_order_opened(struct walk *w, struct node *n, bool hit);
  * NULL when there are none or out of memory; *count.
  */
 const struct entry **walk_order_dirs(struct walk *w, struct node *dir, const struct listing *l,
-				     enum walk_order order, size_t *count);
+                                     enum walk_order order, size_t *count);
 
 /*
  * In which order does the program go through directories that has listed `n` after `last` (NULL:

@@ -25,13 +25,13 @@ struct whole {
 	int64_t asked_ms; /* 0: written, and the server has not said yet what it is now */
 	bool proven;
 	struct list in_written; /* v->written, or none */
-	int64_t sent_ms;	/* of one in v->written */
-	struct node *node;	/* of one in v->written: it is this node's `content` */
+	int64_t sent_ms;        /* of one in v->written */
+	struct node *node;      /* of one in v->written: it is this node's `content` */
 };
 
 /* Takes over the reference to `block`. Return: NULL when out of memory. */
 struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
-			       const struct be_attr *a, int64_t asked_ms);
+                           const struct be_attr *a, int64_t asked_ms);
 struct whole *whole_ref(struct whole *c);
 void whole_unref(struct whole *c);
 

@@ -82,7 +82,7 @@ static uint32_t parse_mode(struct text *t)
 	static const struct {
 		char letter;
 		uint32_t type;
-	} types[] = {{'-', S_IFREG}, {'d', S_IFDIR},  {'l', S_IFLNK}, {'c', S_IFCHR},
+	} types[] = {{'-', S_IFREG}, {'d', S_IFDIR}, {'l', S_IFLNK}, {'c', S_IFCHR},
 	             {'b', S_IFBLK}, {'p', S_IFIFO}, {'s', S_IFSOCK}};
 	static const uint32_t extra[] = {S_ISUID, S_ISGID, S_ISVTX};
 	char w[WORD_LEN_MAX];
@@ -226,7 +226,8 @@ size_t scp_list_parse(const char *body, size_t len, int64_t now_s, scp_entry_fn 
 
 	while (at < end) {
 		const char *slash = memmem(at, (size_t)(end - at), "./", 2);
-		const char *next = slash ? memmem(slash + 2, (size_t)(end - slash - 2), "./", 2) : NULL;
+		const char *next =
+		    slash ? memmem(slash + 2, (size_t)(end - slash - 2), "./", 2) : NULL;
 		const char *stop = next ? memrchr(slash, '\n', (size_t)(next - slash)) : end;
 
 		if (!slash || !stop) {

@@ -361,14 +361,13 @@ static const struct be_info *scp_info(struct backend *b)
 	info->write_len_max = WRITE_LEN_MAX;
 	info->stream_len = STREAM_LEN;
 	info->open_max = 0;
-	info->silent_since_ms =
-	    scp_channels_silent_since(&sb->channels, info->silent_since_ms);
+	info->silent_since_ms = scp_channels_silent_since(&sb->channels, info->silent_since_ms);
 	return info;
 }
 
 static void fail_all(struct scp_backend *sb)
 {
-	list_for_each_safe (e, tmp, &sb->contents) {
+	list_for_each_safe(e, tmp, &sb->contents) {
 		struct content *c = list_entry(e, struct content, entry);
 
 		content_ref(c);
@@ -460,7 +459,7 @@ void scp_backend_stop(struct scp_backend *sb)
 	if (!sb)
 		return;
 	sb->over = true;
-	list_for_each_safe (e, tmp, &sb->contents) {
+	list_for_each_safe(e, tmp, &sb->contents) {
 		struct content *c = list_entry(e, struct content, entry);
 
 		content_ref(c);

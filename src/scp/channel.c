@@ -13,7 +13,7 @@
 
 static struct scp_channel *channel_find(struct scp_channels *pool, uint32_t lane)
 {
-	list_for_each (e, &pool->running) {
+	list_for_each(e, &pool->running) {
 		struct scp_channel *ch = list_entry(e, struct scp_channel, entry);
 
 		if (ch->lane == lane)
@@ -137,8 +137,7 @@ static void on_lane_stderr(void *ctx, uint32_t lane, const uint8_t *bytes, size_
 	/* Its end says what is wrong, whatever names come before. */
 	if ((size_t)(bytes + len - line) >= sizeof(ch->said))
 		line = bytes + len - (sizeof(ch->said) - 1);
-	snprintf(ch->said, sizeof(ch->said), "%.*s", (int)(bytes + len - line),
-	         (const char *)line);
+	snprintf(ch->said, sizeof(ch->said), "%.*s", (int)(bytes + len - line), (const char *)line);
 	for (unsigned char *p = (unsigned char *)ch->said; *p; p++)
 		if (*p < ' ' || *p == 0x7f)
 			*p = '?';
@@ -195,7 +194,7 @@ void scp_channels_finish(struct scp_channels *pool)
 
 static int64_t oldest(const struct list *channels, bool running, int64_t since_ms)
 {
-	list_for_each (e, channels) {
+	list_for_each(e, channels) {
 		const struct scp_channel *ch = list_entry(e, const struct scp_channel, entry);
 
 		if (running && ch->works_in_silence)

@@ -69,7 +69,8 @@ static bool id_match(const struct hash_node *n, const void *key)
 
 struct content *content_by_id(struct scp_backend *sb, uint64_t id)
 {
-	struct hash_node *n = id ? hash_find(&sb->contents_by_id, hash_u64(id), id_match, &id) : NULL;
+	struct hash_node *n =
+	    id ? hash_find(&sb->contents_by_id, hash_u64(id), id_match, &id) : NULL;
 
 	return n ? list_entry(n, struct content, by_id) : NULL;
 }
@@ -86,7 +87,7 @@ int content_path(const struct content *c, char path[PATH_MAX])
 {
 	if (c->unlinked)
 		return -ESTALE;
-	list_for_each (e, &c->files) {
+	list_for_each(e, &c->files) {
 		const struct be_file *f = list_entry(e, const struct be_file, entry);
 
 		if (f->owner && f->where)
@@ -102,7 +103,7 @@ struct content *content_at(struct scp_backend *sb, const char *path)
 {
 	char at[PATH_MAX];
 
-	list_for_each (e, &sb->contents) {
+	list_for_each(e, &sb->contents) {
 		struct content *c = list_entry(e, struct content, entry);
 
 		if (content_path(c, at) == 0 && strcmp(at, path) == 0)

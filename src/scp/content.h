@@ -38,8 +38,8 @@ struct scp_backend {
 };
 
 enum download_kind {
-	DOWNLOAD_SCP,	/* whole, with a head */
-	DOWNLOAD_CAT,	/* whole */
+	DOWNLOAD_SCP,   /* whole, with a head */
+	DOWNLOAD_CAT,   /* whole */
 	DOWNLOAD_RANGE, /* from `pos` on */
 };
 
@@ -59,27 +59,27 @@ struct download {
 enum upload_phase {
 	UPLOAD_IDLE,
 	UPLOAD_SENDING,
-	UPLOAD_SETTING,	 /* attributes of the temporary file */
+	UPLOAD_SETTING, /* attributes of the temporary file */
 	UPLOAD_RENAMING,
-	UPLOAD_COPYING,	 /* instead: its bytes into the old file */
-	UPLOAD_OPENING,	 /* the new file, to know it */
-	UPLOAD_LOOKING,	 /* an append was cut off: how far did it come? */
+	UPLOAD_COPYING, /* instead: its bytes into the old file */
+	UPLOAD_OPENING, /* the new file, to know it */
+	UPLOAD_LOOKING, /* an append was cut off: how far did it come? */
 };
 
 struct upload {
 	struct scp_channel ch;
 	enum upload_phase phase;
-	bool direct;	/* into the file itself: nothing can be made next to it */
-	bool append;	/* at its end */
-	bool waiting;	/* for changes of attributes under way, to carry them over */
+	bool direct;  /* into the file itself: nothing can be made next to it */
+	bool append;  /* at its end */
+	bool waiting; /* for changes of attributes under way, to carry them over */
 	bool chowned;
-	char *temp;	/* NULL with direct and append */
+	char *temp; /* NULL with direct and append */
 	uint64_t from, pos, size;
 	uint64_t change_count; /* of the content when it began */
 	struct scp_source source;
 	struct be_attr attr; /* of the temporary file */
-	int err;	/* positive errno */
-	char text[512]; /* the server's words */
+	int err;             /* positive errno */
+	char text[512];      /* the server's words */
 };
 
 /* An open file's bytes, shared by its descriptors. */
@@ -88,10 +88,10 @@ struct content {
 	struct list entry;
 	struct list in_touched;
 	struct scp_backend *sb;
-	uint64_t id; /* 0: in no table */
+	uint64_t id;   /* 0: in no table */
 	unsigned refs; /* files, and operations on their way */
 	struct list files;
-	char *path; /* when no file tells */
+	char *path;            /* when no file tells */
 	struct be_file *inner; /* NULL: none (yet, any more) */
 	uint32_t inner_flags;
 	bool fresh;    /* made by the open: it has no other name */
@@ -99,7 +99,7 @@ struct content {
 
 	struct be_attr base; /* as the server told */
 	uint64_t remote_len; /* bytes of the server's file that still count */
-	uint64_t size;	     /* with what was written */
+	uint64_t size;       /* with what was written */
 	bool size_known;     /* false: the server says 0, which may be /proc's lie */
 	struct scp_spool spool;
 	struct scp_ranges have;
@@ -114,7 +114,7 @@ struct content {
 	uint64_t range_len; /* how long the next one may be */
 	uint64_t read_end;  /* behind the last byte asked for */
 	uint64_t trimmed;   /* the spool was dropped up to here */
-	bool paused;	    /* enough was ahead of the reader */
+	bool paused;        /* enough was ahead of the reader */
 	unsigned mismatch_count;
 	bool looking;
 
@@ -145,7 +145,7 @@ static inline struct scp_backend *scp_of(struct backend *b)
 
 /* backend.c: answers from the loop, later. `st->text` must be static. Return: 0 or -ENOMEM. */
 int answer_status_later(struct scp_backend *sb, be_status_fn *done, void *arg, enum be_code code,
-			int err);
+                        int err);
 
 /* content.c */
 struct content *content_create(struct scp_backend *sb);
@@ -192,13 +192,13 @@ void content_uploaded(struct content *c, enum be_code code, int err, const char 
 
 /* file.c: operations on open files, and what waits in a content. */
 int scp_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
-	     void *arg);
+             void *arg);
 int scp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
-	      size_t block_off, size_t len, be_status_fn *done, void *arg);
+              size_t block_off, size_t len, be_status_fn *done, void *arg);
 int scp_flush(struct backend *b, struct be_file *f, be_status_fn *done, void *arg);
 int scp_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg);
 int scp_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want, be_attr_fn *done,
-		 void *arg);
+                 void *arg);
 int content_setattr(struct content *c, const struct be_attr *want, be_attr_fn *done, void *arg);
 
 /* `done` runs when every byte of the server's file is here, or cannot be had. */
@@ -210,13 +210,13 @@ bool readers_want(struct content *c, uint64_t *from, uint64_t *to, size_t i); /*
 void readers_fail(struct content *c, enum be_code code, int err, const char *text);
 void fillers_answer(struct content *c);
 void flushers_answer(struct content *c, uint64_t change_count, enum be_code code, int err,
-		     const char *text);
+                     const char *text);
 void attr_ops_answer(struct content *c);
 
 /* replace.c */
 int scp_remove(struct backend *b, const char *path, be_status_fn *done, void *arg);
 int scp_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
-	       be_status_fn *done, void *arg);
+               be_status_fn *done, void *arg);
 
 /* download.c */
 void downloads_init(struct content *c);

@@ -16,10 +16,10 @@
 /* Files up to this are fetched from their start, wherever the first read is. */
 #define WHOLE_LEN ((uint64_t)1 << 20)
 
-#define BLOCK_LEN	  65536u /* of dd */
-#define RANGE_LEN_MIN	  ((uint64_t)256 << 10)
-#define RANGE_LEN_MAX	  ((uint64_t)64 << 20) /* beyond: to the end of the file */
-#define RANGE_GROWTH	  4
+#define BLOCK_LEN     65536u /* of dd */
+#define RANGE_LEN_MIN ((uint64_t)256 << 10)
+#define RANGE_LEN_MAX ((uint64_t)64 << 20) /* beyond: to the end of the file */
+#define RANGE_GROWTH  4
 
 /* So much ahead of the reader is enough, and from so little on it goes on. */
 #define AHEAD_LEN_MAX ((uint64_t)64 << 20)
@@ -272,8 +272,7 @@ static char *range_command(struct download *d, const char *path)
 	scp_quote(&b, path);
 	buf_addf(&b, " bs=%u skip=%llu", BLOCK_LEN, (unsigned long long)(d->pos / BLOCK_LEN));
 	if (d->end != UINT64_MAX)
-		buf_addf(&b, " count=%llu",
-		         (unsigned long long)((d->end - d->pos) / BLOCK_LEN));
+		buf_addf(&b, " count=%llu", (unsigned long long)((d->end - d->pos) / BLOCK_LEN));
 	buf_add_str(&b, " 2>/dev/null");
 	return buf_take(&b);
 }

@@ -61,7 +61,7 @@ static void read_answer(struct content *c, struct read_op *op, uint64_t end)
 
 bool readers_answer(struct content *c)
 {
-	list_for_each_safe (e, tmp, &c->readers) {
+	list_for_each_safe(e, tmp, &c->readers) {
 		struct read_op *op = list_entry(e, struct read_op, entry);
 		uint64_t end = op->off + op->len, gap = scp_ranges_gap(&c->have, op->off);
 
@@ -83,7 +83,7 @@ bool readers_answer(struct content *c)
 
 bool readers_want(struct content *c, uint64_t *from, uint64_t *to, size_t i)
 {
-	list_for_each (e, &c->readers) {
+	list_for_each(e, &c->readers) {
 		struct read_op *op = list_entry(e, struct read_op, entry);
 		uint64_t end = op->off + op->len;
 
@@ -166,7 +166,7 @@ int scp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *b
 
 struct flush_op {
 	struct list entry;
-	struct content *c; /* referenced */
+	struct content *c;     /* referenced */
 	uint64_t change_count; /* what is to be delivered */
 	be_status_fn *done;
 	void *arg;

@@ -91,8 +91,10 @@ static void add_create(struct buf *b, const char *path, uint32_t flags, uint32_t
 		buf_add_str(b, "; if [ -e \"$p\" ] || [ -h \"$p\" ]; then R e17; else ");
 	else
 		buf_add_str(b, "; if [ -e \"$p\" ]; then O \"$p\" w; else ");
-	buf_addf(b, "( umask 077; set -C; : >\"$p\" ) 2>&1 && chmod %o \"$p\" 2>&1 && S \"$p\"; "
-	            "R $?; fi\n", mode & 07777);
+	buf_addf(b,
+	         "( umask 077; set -C; : >\"$p\" ) 2>&1 && chmod %o \"$p\" 2>&1 && S \"$p\"; "
+	         "R $?; fi\n",
+	         mode & 07777);
 }
 
 int shell_file_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,

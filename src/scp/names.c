@@ -93,8 +93,8 @@ static int submit_attr(struct backend *b, struct buf *text, struct buf *again, b
 	return op ? 0 : -ENOMEM;
 }
 
-static int submit_status(struct backend *b, struct buf *text, struct buf *again,
-                         be_status_fn *done, void *arg)
+static int submit_status(struct backend *b, struct buf *text, struct buf *again, be_status_fn *done,
+                         void *arg)
 {
 	struct name_op *op = submit(b, text, again, status_answered, arg);
 
@@ -293,9 +293,10 @@ int shell_rename(struct backend *b, const char *from, const char *to, enum be_re
 	scp_quote(&text, to);
 	buf_add_str(&text, "; ");
 	if (flags == BE_RENAME_NOREPLACE)
-		buf_add_str(&text, "if [ -e \"$t\" ] || [ -h \"$t\" ]; then R e17; "
-		                   "elif [ -f \"$f\" ] && [ ! -h \"$f\" ] && ln \"$f\" \"$t\"; then "
-		                   "rm -f \"$f\" 2>&1; R $?; else M; fi\n");
+		buf_add_str(&text,
+		            "if [ -e \"$t\" ] || [ -h \"$t\" ]; then R e17; "
+		            "elif [ -f \"$f\" ] && [ ! -h \"$f\" ] && ln \"$f\" \"$t\"; then "
+		            "rm -f \"$f\" 2>&1; R $?; else M; fi\n");
 	else
 		buf_add_str(&text, "M\n");
 

@@ -13,7 +13,7 @@
 #include "shell_parts.h"
 #include "util/hash.h"
 
-#define BACKOFF_MIN_MS  200   /* wait before the second attempt after a loss; the first is at once */
+#define BACKOFF_MIN_MS  200 /* wait before the second attempt after a loss; the first is at once */
 #define BACKOFF_MAX_MS  30000 /* and at most between attempts */
 #define BACKOFF_CALM_MS 10000 /* a connection that lived this long had worked */
 
@@ -89,10 +89,10 @@ static void first_seen(struct scp_shell *sh, const struct shell_reply *reply)
 		return;
 	}
 	if (reply->st.code != BE_OK) {
-		refuse_root(sh, reply->st.code == BE_PERMISSION_DENIED ? "permission denied" :
-		                reply->st.err == ENOTDIR               ? "not a directory" :
-		                reply->st.text[0]                      ? reply->st.text :
-		                                                         "failure");
+		refuse_root(sh, reply->st.code == BE_PERMISSION_DENIED ? "permission denied"
+		                : reply->st.err == ENOTDIR             ? "not a directory"
+		                : reply->st.text[0]                    ? reply->st.text
+		                                                       : "failure");
 		return;
 	}
 	while (len && body[len - 1] == '\n')
@@ -140,7 +140,8 @@ static void looked(struct shell_req *r, const struct shell_reply *reply)
 		sh->needs_attention = true;
 		sh->backoff_ms = BACKOFF_MAX_MS;
 		session_break(sh, LINK_FAIL_SFTP,
-		              "\"%s\" on the server is not the directory that was mounted", sh->root);
+		              "\"%s\" on the server is not the directory that was mounted",
+		              sh->root);
 	} else {
 		log_info(LOG_SFTP, "connected again, continuing");
 		sh->reconnect_count++;

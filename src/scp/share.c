@@ -11,7 +11,7 @@
 /* A lane that is open or opening. */
 struct share_lane {
 	struct list entry;
-	uint32_t id;	  /* the user's */
+	uint32_t id;      /* the user's */
 	uint32_t real_id; /* never used before: the users that come after count from 1 again */
 };
 
@@ -20,8 +20,8 @@ struct share_user {
 	struct scp_share *share;
 	uint32_t index;
 	struct list lanes;
-	bool sees_up;  /* `up` was delivered, `down` was not */
-	bool up_owed;  /* held: to be delivered by the next dispatch */
+	bool sees_up; /* `up` was delivered, `down` was not */
+	bool up_owed; /* held: to be delivered by the next dispatch */
 	bool down_owed;
 };
 
@@ -41,7 +41,7 @@ static struct share_user *user_of(const struct link *l)
 
 static struct share_lane *lane_find(const struct share_user *u, uint32_t id)
 {
-	list_for_each (e, &u->lanes) {
+	list_for_each(e, &u->lanes) {
 		struct share_lane *l = list_entry(e, struct share_lane, entry);
 
 		if (l->id == id)
@@ -54,7 +54,7 @@ static struct share_lane *lane_find(const struct share_user *u, uint32_t id)
 static struct share_user *user_of_lane(struct scp_share *s, uint32_t *lane)
 {
 	for (unsigned i = 0; i < USER_COUNT; i++) {
-		list_for_each (e, &s->users[i].lanes) {
+		list_for_each(e, &s->users[i].lanes) {
 			struct share_lane *l = list_entry(e, struct share_lane, entry);
 
 			if (l->real_id == *lane) {

@@ -11,8 +11,8 @@
 #include "shell_parts.h"
 #include "util/num.h"
 
-#define BODY_LEN_MAX   ((size_t)256 << 20) /* of one reply: a directory of about two million names */
-#define STATUS_LEN_MAX 8
+#define BODY_LEN_MAX     ((size_t)256 << 20) /* of one reply: a directory of about two million names */
+#define STATUS_LEN_MAX   8
 #define GREETING_LEN_MAX (64u << 10) /* what a login may print before */
 
 /* --- sending ------------------------------------------------------------------------------- */
@@ -138,7 +138,7 @@ void shell_lose(struct scp_shell *sh)
 	sh->in_scanned = 0;
 	list_init(&lost);
 	list_splice(&lost, &sh->in_flight);
-	list_for_each_safe (e, tmp, &lost) {
+	list_for_each_safe(e, tmp, &lost) {
 		struct shell_req *r = list_entry(e, struct shell_req, entry);
 
 		r->lost_count++;
@@ -160,7 +160,7 @@ void shell_abandon(struct scp_shell *sh, struct shell_req *r)
 	bool said = false;
 	struct shell_req *stub;
 
-	list_for_each (e, &sh->in_flight)
+	list_for_each(e, &sh->in_flight)
 		said = said || e == &r->entry;
 	stub = said ? calloc(1, sizeof(*stub)) : NULL;
 	if (stub) {
@@ -322,14 +322,15 @@ static void take_replies(struct scp_shell *sh)
 /* Return: true when the greeting was found; what was before it is dropped. */
 static bool take_greeting(struct scp_shell *sh)
 {
-	const uint8_t *at = memmem(sh->in.bytes, sh->in.len, SCP_SHELL_GREETING,
-	                           SCP_SHELL_GREETING_LEN);
+	const uint8_t *at =
+	    memmem(sh->in.bytes, sh->in.len, SCP_SHELL_GREETING, SCP_SHELL_GREETING_LEN);
 	struct buf rest = BUF_INIT;
 
 	if (!at) {
 		if (sh->in.len > GREETING_LEN_MAX)
-			session_break(sh, LINK_FAIL_SFTP, "the server's shell does not answer: it "
-			                                  "may not be a POSIX shell");
+			session_break(sh, LINK_FAIL_SFTP,
+			              "the server's shell does not answer: it "
+			              "may not be a POSIX shell");
 		return false;
 	}
 	at += SCP_SHELL_GREETING_LEN;
@@ -420,9 +421,9 @@ int shell_open(struct scp_shell *sh)
 static const struct be_info *shell_info(struct backend *b)
 {
 	struct scp_shell *sh = shell_of(b);
-	const struct list *oldest = !list_empty(&sh->in_flight) ? sh->in_flight.next :
-	                            !list_empty(&sh->waiting)   ? sh->waiting.next :
-	                                                          NULL;
+	const struct list *oldest = !list_empty(&sh->in_flight) ? sh->in_flight.next
+	                            : !list_empty(&sh->waiting) ? sh->waiting.next
+	                                                        : NULL;
 
 	sh->info.connected = sh->state == SHELL_WORKING;
 	sh->info.silent_since_ms =
@@ -436,7 +437,7 @@ static void shell_quiesce(struct backend *b)
 	struct list gone;
 
 	list_init(&gone);
-	list_for_each_safe (e, tmp, &sh->in_flight) {
+	list_for_each_safe(e, tmp, &sh->in_flight) {
 		struct shell_req *r = list_entry(e, struct shell_req, entry);
 
 		if (r->setup)
@@ -488,10 +489,8 @@ struct scp_shell *scp_shell_create(struct link *link, bool reconnect, struct clo
 		return NULL;
 	}
 	sh->base.ops = &shell_ops;
-	sh->info.caps = (struct be_caps){.posix_rename = true,
-	                                 .hardlink = true,
-	                                 .statvfs = true,
-	                                 .lsetstat = true};
+	sh->info.caps = (struct be_caps){
+	    .posix_rename = true, .hardlink = true, .statvfs = true, .lsetstat = true};
 	sh->link = link;
 	sh->clock = clock;
 	sh->reconnect = reconnect;
@@ -525,7 +524,7 @@ void scp_shell_reconnect(struct scp_shell *sh)
 
 void scp_shell_stats(const struct scp_shell *sh, struct fxp_stats *out)
 {
-	list_for_each (e, &sh->in_flight)
+	list_for_each(e, &sh->in_flight)
 		out->in_flight_count++;
 	out->round_trip_count += sh->round_trip_count;
 	out->reconnect_count += sh->reconnect_count;

@@ -426,8 +426,7 @@ static void on_ended(struct scp_channel *ch, enum scp_end end, int exit_status)
 	struct content *c = content_of(up);
 	char text[512];
 
-	snprintf(text, sizeof(text), "%s",
-	         up->source.error[0] ? up->source.error : ch->said);
+	snprintf(text, sizeof(text), "%s", up->source.error[0] ? up->source.error : ch->said);
 	if (c->sb->over) {
 		up->phase = UPLOAD_IDLE;
 	} else if (end == SCP_END_LOST && up->append) {

@@ -53,7 +53,7 @@ static void ahead_read(void *arg, const struct fxr_answer *answer)
 	}
 	list_init(&waits);
 	list_splice(&waits, &a->waits);
-	list_for_each (e, &waits) {
+	list_for_each(e, &waits) {
 		struct fxp_ahead_wait *w = list_entry(e, struct fxp_ahead_wait, entry);
 
 		to_the_end |= serve(a, w) && w->off + w->len == a->off + a->got_len;
@@ -108,7 +108,7 @@ void fxp_ahead_opened(struct be_file *f, bool hit)
 
 void fxp_ahead_drop(struct be_file *f)
 {
-	list_for_each_safe (e, next, &f->ahead) {
+	list_for_each_safe(e, next, &f->ahead) {
 		struct fxp_ahead *a = list_entry(e, struct fxp_ahead, entry);
 
 		if (!list_empty(&a->waits))
@@ -142,7 +142,7 @@ bool fxp_ahead_take(struct be_file *f, struct fxp_ahead_wait *w)
 		fxp_ahead_drop(f);
 		return false;
 	}
-	list_for_each (e, &f->ahead) {
+	list_for_each(e, &f->ahead) {
 		struct fxp_ahead *a = list_entry(e, struct fxp_ahead, entry);
 
 		if (w->off < a->off || w->off + w->len > a->off + a->len)

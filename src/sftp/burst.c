@@ -77,7 +77,8 @@ static void confirm(struct fxp_client *c, bool reused)
 		c->proof = FXP_PROOF_FIRST;
 	else if (c->proof == FXP_PROOF_FIRST && reused && eligible(c)) {
 		c->proof = FXP_PROOF_DONE;
-		log_info(LOG_SFTP, "the server's handles can be foretold: dependent requests go together");
+		log_info(LOG_SFTP,
+		         "the server's handles can be foretold: dependent requests go together");
 		fxp_client_want_lanes(c, LANE_BURST, 1);
 	}
 }

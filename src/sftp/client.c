@@ -350,8 +350,8 @@ static void log_answer(const struct fxr *r, const struct be_status *st, int64_t 
 		snprintf(what, sizeof(what), " " LOG_NAME " to " LOG_NAME, args->path, args->path2);
 	else if (args->path)
 		snprintf(what, sizeof(what), " " LOG_NAME, args->path);
-	log_verbose(LOG_SFTP, "req=%u %s%s%s: %s in %lld ms", r->id, fxr_table[r->kind].name, handle,
-	            what, status, (long long)rtt_ms);
+	log_verbose(LOG_SFTP, "req=%u %s%s%s: %s in %lld ms", r->id, fxr_table[r->kind].name,
+	            handle, what, status, (long long)rtt_ms);
 }
 
 static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer)
@@ -457,7 +457,7 @@ void fxp_client_lose(struct fxp_client *c)
 	struct list gone;
 
 	list_init(&gone);
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		while (!list_empty(&lane->in_flight))
@@ -517,7 +517,7 @@ static bool fail_in_flight(struct fxp_client *c)
 	bool any = false;
 
 	fxp_status_set(&answer.status, BE_LOST, 0, "");
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		list_init(&now);
@@ -588,7 +588,7 @@ int64_t fxp_client_waits_since_ms(const struct fxp_client *c)
 
 			since_ms = r->since_ms < since_ms ? r->since_ms : since_ms;
 		}
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (!list_empty(&lane->in_flight)) {
@@ -607,7 +607,7 @@ void fxp_client_finish(struct fxp_client *c)
 {
 	fxp_client_stop(c);
 	fxp_client_fail_all(c);
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		while (!list_empty(&lane->in_flight))

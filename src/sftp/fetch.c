@@ -27,9 +27,9 @@ struct fetch_op {
 	struct fxp_order_op order;
 	struct fxp_backend *fb;
 	struct fxp_handle handle; /* len 0: not open */
-	bool burst;    /* what was asked names a predicted handle, and its CLOSE is sent */
-	bool plain;    /* no burst the next time */
-	bool ask;      /* by the handle that came: nothing was asked yet, or by a wrong one */
+	bool burst; /* what was asked names a predicted handle, and its CLOSE is sent */
+	bool plain; /* no burst the next time */
+	bool ask;   /* by the handle that came: nothing was asked yet, or by a wrong one */
 	size_t len_max;
 	be_fetch_fn *done;
 	void *arg;

@@ -33,7 +33,7 @@ static size_t take_head(struct framer *f, const uint8_t *bytes, size_t len)
 		return n;
 
 	f->packet_len = (size_t)f->head[0] << 24 | (size_t)f->head[1] << 16 |
-			(size_t)f->head[2] << 8 | f->head[3];
+	                (size_t)f->head[2] << 8 | f->head[3];
 	f->have_len = 0;
 	if (f->packet_len == 0 || f->packet_len > f->packet_len_max) {
 		f->error = -EMSGSIZE;
@@ -54,8 +54,7 @@ static size_t take_body(struct framer *f, const uint8_t *bytes, size_t len)
 	return n;
 }
 
-int framer_push(struct framer *f, const uint8_t *bytes, size_t len, framer_packet_fn *fn,
-		void *arg)
+int framer_push(struct framer *f, const uint8_t *bytes, size_t len, framer_packet_fn *fn, void *arg)
 {
 	while (len > 0 && f->error == 0) {
 		size_t n = f->packet ? take_body(f, bytes, len) : take_head(f, bytes, len);

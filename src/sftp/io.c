@@ -286,7 +286,7 @@ static struct fxp_io *next_io(struct fxp_backend *fb, struct list *queue)
 {
 	struct fxp_io *best = NULL;
 
-	list_for_each (e, queue) {
+	list_for_each(e, queue) {
 		struct fxp_io *io = list_entry(e, struct fxp_io, queue);
 
 		if (!held(fb, io) && (!best || io->file->read_count < best->file->read_count))

@@ -16,7 +16,7 @@
 
 static struct fxp_lane *lane_find(struct fxp_client *c, uint32_t id)
 {
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (lane->id == id)
@@ -36,7 +36,7 @@ static void lane_forget(struct fxp_client *c, struct fxp_lane *lane)
 
 void fxp_lane_forget_all(struct fxp_client *c)
 {
-	list_for_each_safe (e, next, &c->lanes)
+	list_for_each_safe(e, next, &c->lanes)
 		lane_forget(c, list_entry(e, struct fxp_lane, entry));
 }
 
@@ -340,7 +340,7 @@ struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_c
 {
 	struct fxp_lane *best = NULL;
 
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (wanted && lane->id == wanted && fxp_lane_speaks(c, lane))
@@ -361,7 +361,7 @@ uint32_t fxp_client_file_lane(struct fxp_client *c, bool writes)
 	/* Every other lane is for readers: a server process with WRITEs to do answers READs late. */
 	turn = c->lane_turn++;
 	pick = count > 1 ? 2 * (turn % (count / 2)) + writes : 0;
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		struct fxp_lane *lane = list_entry(e, struct fxp_lane, entry);
 
 		if (lane->state == FXP_LANE_UP && lane->lane_class == LANE_BULK && pick-- == 0)
@@ -374,7 +374,7 @@ unsigned fxp_client_lane_count(const struct fxp_client *c, enum lane_class lane_
 {
 	unsigned count = 0;
 
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		count += lane->state == FXP_LANE_UP && lane->lane_class == lane_class;
@@ -388,7 +388,7 @@ void fxp_client_want_lanes(struct fxp_client *c, enum lane_class lane_class, uns
 
 	if (lane_max > FXP_LANES_MAX)
 		lane_max = FXP_LANES_MAX;
-	list_for_each (e, &c->lanes)
+	list_for_each(e, &c->lanes)
 		have += list_entry(e, struct fxp_lane, entry)->lane_class == lane_class;
 	while (have < count && c->lane_count < lane_max && !c->refused[lane_class] && !c->broken) {
 		if (lane_open(c, lane_class) != 0)

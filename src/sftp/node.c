@@ -45,7 +45,7 @@ struct fxp_node *fxp_node_at(struct fxp_backend *fb, const char *path)
 {
 	char where[8192];
 
-	list_for_each (e, &fb->files) {
+	list_for_each(e, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (!f->closed && f->handle.len && fxp_file_where(f, where, sizeof(where)) == 0 &&

@@ -30,7 +30,7 @@ struct open_op {
 	bool missed;      /* and another handle came */
 	bool asked_again; /* FSTAT by the handle that came */
 	struct fxp_handle guess;
-	bool again;       /* OPEN sent a second time, other files were parked for it */
+	bool again; /* OPEN sent a second time, other files were parked for it */
 	struct fxp_status status;
 	struct be_attr attr;
 	bool attr_ok;
@@ -164,8 +164,7 @@ static void open_opened(void *arg, const struct fxr_answer *answer)
 	fxp_status_copy(&op->status, &answer->status.st);
 	if (answer->status.st.code == BE_OK) {
 		fxp_handle_set(op->fb, &op->file->handle, answer);
-		op->missed =
-		    op->guessed && !fxp_burst_hit(&op->fb->client, &op->guess, answer);
+		op->missed = op->guessed && !fxp_burst_hit(&op->fb->client, &op->guess, answer);
 		fxp_ahead_opened(op->file, op->guessed && !op->missed);
 	}
 	open_answered(op);

@@ -82,7 +82,7 @@ bool fxp_order_add(struct fxp_order *o, struct fxp_order_op *op)
 
 static struct fxp_order_op *next_ready(struct fxp_order *o)
 {
-	list_for_each (e, &o->ops) {
+	list_for_each(e, &o->ops) {
 		struct fxp_order_op *op = list_entry(e, struct fxp_order_op, entry);
 
 		if (op->state == FXP_ORDER_WAITING && !must_wait(o, op))

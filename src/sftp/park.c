@@ -37,7 +37,7 @@ static bool is_short_of_handles(const struct fxp_backend *fb, uint32_t lane)
 {
 	uint64_t most = fb->client.limits.handle_count, count = 0;
 
-	list_for_each (e, &fb->files) {
+	list_for_each(e, &fb->files) {
 		const struct fxp_handle *h = &list_entry(e, const struct be_file, entry)->handle;
 
 		count += h->len && h->epoch == fb->client.epoch && h->lane == lane;
@@ -52,7 +52,7 @@ unsigned fxp_park_some(struct fxp_backend *fb, uint32_t lane)
 	if (!is_short_of_handles(fb, lane))
 		return 0;
 	/* Those used least recently come first. */
-	list_for_each (e, &fb->files) {
+	list_for_each(e, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (f->handle.lane != lane || !can_park(fb, f))
@@ -202,7 +202,7 @@ void fxp_unpark_at(struct fxp_backend *fb, const char *path)
 {
 	char where[8192];
 
-	list_for_each_safe (e, next, &fb->files) {
+	list_for_each_safe(e, next, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (f->parked && fxp_file_where(f, where, sizeof(where)) == 0 &&

@@ -165,7 +165,7 @@ static void reopen_all(struct fxp_backend *fb)
 	struct fxp_recover *rc = fb->recover;
 
 	rc->reopening = 1; /* held until all are on their way */
-	list_for_each_safe (e, next, &fb->files) {
+	list_for_each_safe(e, next, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (in_use(f))
@@ -191,7 +191,7 @@ void fxp_recover_start(struct fxp_backend *fb)
 	rc->active = true;
 	rc->run++;
 	rc->renaming = false;
-	list_for_each (e, &fb->client.lost) {
+	list_for_each(e, &fb->client.lost) {
 		const struct fxr *r = list_entry(e, const struct fxr, entry);
 
 		if (is_rename(r)) {
@@ -220,7 +220,7 @@ static struct fxr *next_lost(struct fxp_backend *fb)
 {
 	const struct fxp_recover *rc = fb->recover;
 
-	list_for_each (e, &fb->client.lost) {
+	list_for_each(e, &fb->client.lost) {
 		struct fxr *r = list_entry(e, struct fxr, entry);
 
 		if (!rc->renaming || (r->seq <= rc->rename_seq && !r->args.handle))

@@ -13,7 +13,7 @@
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
-#define BACKOFF_MIN_MS  200   /* wait before the second attempt after a loss; the first is at once */
+#define BACKOFF_MIN_MS  200 /* wait before the second attempt after a loss; the first is at once */
 #define BACKOFF_MAX_MS  30000 /* and at most between attempts */
 #define ATTEMPT_OLD_MS  3000  /* an attempt that takes longer may be given up for a better one */
 #define BACKOFF_CALM_MS 10000 /* a connection that lived this long had worked, even if idle */
@@ -340,7 +340,7 @@ static void on_lane_up(void *ctx, struct fxp_lane *lane)
 	struct fxp_backend *fb = ctx;
 	struct fxp_session *s = fb->session;
 
-	list_for_each_safe (e, next, &fb->files)
+	list_for_each_safe(e, next, &fb->files)
 		fxp_stripes_consider(list_entry(e, struct be_file, entry));
 	if (!s->waiting_lanes || (lane && lane->state != FXP_LANE_UP))
 		return;
@@ -468,7 +468,7 @@ static void on_down(void *ctx, const struct link_error *error)
 		return;
 	}
 	fxp_recover_stop(fb);
-	list_for_each (e, &fb->files)
+	list_for_each(e, &fb->files)
 		fxp_stripes_lost(list_entry(e, struct be_file, entry));
 	log_error(LOG_SFTP, "connection lost: %s", error->text);
 	s->state = SESSION_LOST;

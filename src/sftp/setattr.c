@@ -25,8 +25,8 @@ struct setattr_op {
 	struct fxp_node *node; /* of the file, also when it is changed by its path; may be NULL */
 	uint32_t step;         /* the bit being changed; 0: none */
 	unsigned try_count;
-	uint32_t todo; /* bits still to do, without `step` */
-	bool plain;    /* this step by SETSTAT */
+	uint32_t todo;  /* bits still to do, without `step` */
+	bool plain;     /* this step by SETSTAT */
 	bool by_handle; /* the size, by a handle of its own */
 	struct be_attr want;
 	be_attr_fn *done;
@@ -90,8 +90,9 @@ static bool is_link(const struct setattr_op *op)
 /* Some servers cannot change a mode without following, though the file is no link. */
 static bool try_plain(const struct setattr_op *op)
 {
-	return !op->file && op->target == BE_THE_FILE && !op->plain && op->attr_ok && !is_link(op) &&
-	       op->step != BE_ATTR_SIZE && fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) &&
+	return !op->file && op->target == BE_THE_FILE && !op->plain && op->attr_ok &&
+	       !is_link(op) && op->step != BE_ATTR_SIZE &&
+	       fxp_ext_has(op->fb->client.exts, EXT_LSETSTAT) &&
 	       (op->status.st.code == BE_FAILURE || op->status.st.code == BE_UNSUPPORTED);
 }
 
@@ -285,7 +286,8 @@ int fxp_setattr(struct backend *b, const char *path, enum be_target target,
 		return -ENOMEM;
 	op->target = target;
 	alone = one_step(op->todo) && op->todo != BE_ATTR_SIZE &&
-	        (target != BE_THE_FILE || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) || op->todo != BE_ATTR_MODE);
+	        (target != BE_THE_FILE || !fxp_ext_has(fb->client.exts, EXT_LSETSTAT) ||
+	         op->todo != BE_ATTR_MODE);
 	if (!op->todo) {
 		free(op);
 		return fxp_stat(b, path, target == BE_FOLLOWED, done, arg);

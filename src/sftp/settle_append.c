@@ -27,7 +27,7 @@ struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r)
 {
 	if (r->kind != FXR_WRITE || !r->args.handle)
 		return NULL;
-	list_for_each (e, &fb->files) {
+	list_for_each(e, &fb->files) {
 		struct be_file *f = list_entry(e, struct be_file, entry);
 
 		if (r->args.handle == &f->handle)

@@ -45,8 +45,8 @@ struct fxp_stripes {
 	enum stripes_state state;
 	unsigned pending; /* replies */
 	unsigned count;   /* of `stripes` in use */
-	bool lost; /* the connection broke while opening or proving: not the file's fault */
-	bool guessed; /* FSTATs went with the OPENs */
+	bool lost;        /* the connection broke while opening or proving: not the file's fault */
+	bool guessed;     /* FSTATs went with the OPENs */
 	struct timer hold;
 	struct be_attr first;
 	bool first_seen;
@@ -108,7 +108,7 @@ static bool is_stripe(const struct fxp_stripes *all, const struct fxp_handle *h)
 
 static void redirect(const struct fxp_stripes *all, struct list *requests)
 {
-	list_for_each (e, requests) {
+	list_for_each(e, requests) {
 		struct fxr *r = list_entry(e, struct fxr, entry);
 
 		if (r->kind == FXR_WRITE && r->args.handle && is_stripe(all, r->args.handle))
@@ -321,7 +321,7 @@ static void stripes_open(struct fxp_stripes *all)
 	fxp_file_ref(f);
 	all->first_seen = false;
 	all->guessed = quiet && look(all, &f->handle, first_seen, all);
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (all->count < STRIPE_COUNT_MAX && fxp_lane_speaks(c, lane) &&
@@ -333,7 +333,7 @@ static void stripes_open(struct fxp_stripes *all)
 
 static bool lanes_coming(const struct fxp_client *c)
 {
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (lane->lane_class == LANE_BULK && !fxp_lane_speaks(c, lane))
@@ -439,7 +439,7 @@ void fxp_stripes_consider(struct be_file *f)
 
 static const struct fxp_lane *lane_of(struct fxp_client *c, const struct fxp_handle *h)
 {
-	list_for_each (e, &c->lanes) {
+	list_for_each(e, &c->lanes) {
 		const struct fxp_lane *lane = list_entry(e, const struct fxp_lane, entry);
 
 		if (lane->id == h->lane)

@@ -11,7 +11,8 @@
 #define STEP_LEN_MAX   (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
 #define FLIGHT_LEN_MIN (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
 #define FLIGHT_SPAN_MS 5                  /* a flight that took less measures the clock */
-#define SLOT_MS        500 /* a rate is believed for three to four slots: less is a stall, not the line \
+#define SLOT_MS                                                                                    \
+	500 /* a rate is believed for three to four slots: less is a stall, not the line \
 	                    */
 #define DRAIN_ROUNDS 3u /* one until the half window holds, two to measure */
 /*

@@ -149,7 +149,8 @@ static bool name_ok(const uint8_t *name, size_t len)
 {
 	/* A longer one makes the kernel fail the whole listing. More than 255 bytes do exist: names of
 	 * 255 UTF-16 units, and ZFS. */
-	if (len == 0 || len > FXP_ENTRY_LEN_MAX || memchr(name, '/', len) || memchr(name, '\0', len))
+	if (len == 0 || len > FXP_ENTRY_LEN_MAX || memchr(name, '/', len) ||
+	    memchr(name, '\0', len))
 		return false;
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
 		return false;

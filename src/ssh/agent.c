@@ -17,12 +17,12 @@
 #include <unistd.h>
 
 #define REQUEST_IDENTITIES 11
-#define IDENTITIES_ANSWER 12
-#define SIGN_REQUEST 13
+#define IDENTITIES_ANSWER  12
+#define SIGN_REQUEST       13
 
 /* As much as OpenSSH's agent would say. */
 #define MESSAGE_MAX_LEN (256 * 1024)
-#define KEY_MAX_COUNT 2048
+#define KEY_MAX_COUNT   2048
 
 /* Listing is quick; signing may wait for a touch or a confirmation, so it has no limit here. */
 #define LIST_TIMEOUT_S 10
@@ -149,7 +149,7 @@ static const uint8_t *take_string(const struct message *m, size_t *off, size_t *
 }
 
 static int add_key(struct agent_keys *keys, const uint8_t *blob, size_t blob_len,
-		   const uint8_t *comment, size_t comment_len)
+                   const uint8_t *comment, size_t comment_len)
 {
 	struct agent_key *k = &keys->at[keys->count];
 
@@ -308,7 +308,7 @@ static void *view_main(void *arg)
 }
 
 int agent_view_open(struct agent_view *v, const char *path, const struct agent_key *shown,
-		    const struct agent_key *signer)
+                    const struct agent_key *signer)
 {
 	sigset_t all, old;
 	int pair[2], rc;

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GRACE_MS 500
+#define GRACE_MS       500
 #define SOCKET_BUF_LEN (1 << 20)
 
 extern char **environ;

@@ -22,22 +22,21 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define DEFAULT_PORT 22
+#define DEFAULT_PORT              22
 #define DEFAULT_CONNECT_TIMEOUT_S 30
-#define DEFAULT_BANNER_TIMEOUT_S 15
-#define DEFAULT_LOGIN_TIMEOUT_S 120
-#define DEFAULT_ALIVE_INTERVAL_S 15
-#define DEFAULT_ALIVE_COUNT_MAX 3
-#define DEFAULT_PASSWORD_PROMPTS 3
+#define DEFAULT_BANNER_TIMEOUT_S  15
+#define DEFAULT_LOGIN_TIMEOUT_S   120
+#define DEFAULT_ALIVE_INTERVAL_S  15
+#define DEFAULT_ALIVE_COUNT_MAX   3
+#define DEFAULT_PASSWORD_PROMPTS  3
 
-#define KNOWN_HOSTS_USER "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+#define KNOWN_HOSTS_USER   "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 #define KNOWN_HOSTS_SYSTEM "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 
 static bool lines_have(const struct config_lines *lines, const char *key, const char *value)
 {
 	for (size_t i = 0; i < lines->keys.count; i++)
-		if (strcmp(lines->keys.at[i], key) == 0 &&
-		    strcmp(lines->values.at[i], value) == 0)
+		if (strcmp(lines->keys.at[i], key) == 0 && strcmp(lines->values.at[i], value) == 0)
 			return true;
 	return false;
 }
@@ -55,7 +54,7 @@ static const char *next_value(const struct config_lines *lines, const char *key,
 
 /* What equals ssh's default was not set, as far as one can tell from outside. */
 static bool is_default(const struct config_lines *lines, const struct config_lines *defaults,
-		       const char *key)
+                       const char *key)
 {
 	size_t at = 0, default_at = 0;
 	const char *value, *default_value;
@@ -71,23 +70,23 @@ static bool is_default(const struct config_lines *lines, const struct config_lin
 
 /* What changes a login or a check with ssh, and what we cannot do. */
 static void name_without_effect(const struct config_lines *lines,
-				const struct config_lines *defaults)
+                                const struct config_lines *defaults)
 {
 	static const char *const names[] = {
-	    "addkeystoagent",	       "gssapikeyexchange", "gssapitrustdns",
+	    "addkeystoagent",          "gssapikeyexchange", "gssapitrustdns",
 	    "hostbasedauthentication", "pkcs11provider",    "verifyhostkeydns",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!is_default(lines, defaults, names[i]))
 			log_info(LOG_SSH,
-				 "ssh configuration: '%s' has no effect here; "
-				 "ssh_command=ssh has all of ssh",
-				 names[i]);
+			         "ssh configuration: '%s' has no effect here; "
+			         "ssh_command=ssh has all of ssh",
+			         names[i]);
 }
 
 static int apply_lines(struct ssh_config *c, const struct config_lines *lines,
-		       const struct config_lines *defaults, struct link_error *err)
+                       const struct config_lines *defaults, struct link_error *err)
 {
 	for (size_t i = 0; i < lines->keys.count; i++) {
 		const struct config_keyword *k = config_keyword_find(lines->keys.at[i]);
@@ -119,7 +118,7 @@ static const char *split_keyword(const char *text, char *name, size_t size)
 
 /* Without an ssh program: the command line alone. The first value of a keyword wins. */
 static int apply_command_line(struct ssh_config *c, const struct ssh_request *req,
-			      struct link_error *err)
+                              struct link_error *err)
 {
 	struct ssh_strings seen = {0};
 	char name[64];
@@ -147,7 +146,7 @@ static const char *const alive_names[] = {"serveraliveinterval", "serveralivecou
 
 /* The values that `ssh -G` cannot tell from its defaults count when a file sets them. */
 static int apply_set_defaults(struct ssh_config *c, const struct ssh_request *req,
-			      struct link_error *err)
+                              struct link_error *err)
 {
 	struct config_lines lines = {0};
 	int rc = config_run_set(req, &lines);
@@ -155,15 +154,15 @@ static int apply_set_defaults(struct ssh_config *c, const struct ssh_request *re
 	for (size_t i = 0; !rc && i < lines.keys.count; i++)
 		for (size_t j = 0; !rc && j < 2; j++)
 			if (strcmp(lines.keys.at[i], alive_names[j]) == 0)
-				rc = config_keyword_apply(c, config_keyword_find(alive_names[j]), lines.values.at[i],
-						   err);
+				rc = config_keyword_apply(c, config_keyword_find(alive_names[j]),
+				                          lines.values.at[i], err);
 	config_lines_finish(&lines);
 	return rc;
 }
 
 /* ... and when they were typed. */
 static int apply_typed_defaults(struct ssh_config *c, const struct ssh_request *req,
-				struct link_error *err)
+                                struct link_error *err)
 {
 	char name[64];
 
@@ -172,7 +171,8 @@ static int apply_typed_defaults(struct ssh_config *c, const struct ssh_request *
 
 		for (size_t j = 0; j < 2; j++)
 			if (strcasecmp(name, alive_names[j]) == 0)
-				return config_keyword_apply(c, config_keyword_find(name), value, err);
+				return config_keyword_apply(c, config_keyword_find(name), value,
+				                            err);
 	}
 	return 0;
 }
@@ -198,7 +198,8 @@ static int keep_descriptors(char *const *identities, const char *keyword, struct
 		if (fd < 0)
 			continue;
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC)) {
-			conn_error(err, LINK_FAIL_NONE, "identity '%s': %s", value, strerror(errno));
+			conn_error(err, LINK_FAIL_NONE, "identity '%s': %s", value,
+			           strerror(errno));
 			return -EINVAL;
 		}
 	}
@@ -228,7 +229,7 @@ static void set_defaults(struct ssh_config *c)
 
 /* A mistake in host_key= is one of usage: found before anybody connects. */
 static int apply_host_keys(struct ssh_config *c, const struct ssh_request *req,
-			   struct link_error *err)
+                           struct link_error *err)
 {
 	uint8_t blob = 0;
 	const struct server_key none = {.type = "none", .blob = &blob};
@@ -237,10 +238,11 @@ static int apply_host_keys(struct ssh_config *c, const struct ssh_request *req,
 	for (size_t i = 0; !rc && req->host_keys && req->host_keys[i]; i++) {
 		rc = host_key_named(req->host_keys[i], &none);
 		if (rc < 0) {
-			conn_error(err, LINK_FAIL_NONE,
-				   "host_key '%.200s' is neither a fingerprint nor a public key nor a "
-				   "file of them: %s",
-				   req->host_keys[i], strerror(-rc));
+			conn_error(
+			    err, LINK_FAIL_NONE,
+			    "host_key '%.200s' is neither a fingerprint nor a public key nor a "
+			    "file of them: %s",
+			    req->host_keys[i], strerror(-rc));
 			return -EINVAL;
 		}
 		rc = strings_add(&c->host_keys, req->host_keys[i]);
@@ -279,7 +281,7 @@ static int apply_request(struct ssh_config *c, const struct ssh_request *req)
 }
 
 int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
-		       struct link_error *err)
+                       struct link_error *err)
 {
 	struct config_lines lines = {0}, defaults = {0};
 	bool no_agent = false;
@@ -306,7 +308,7 @@ int ssh_config_resolve(const struct ssh_request *req, struct ssh_config *out,
 			rc = apply_typed_defaults(out, req, err);
 	} else if (rc == -ENOENT) {
 		log_info(LOG_SSH, "no ssh program is installed: ssh configuration files are not "
-				  "read");
+		                  "read");
 		rc = apply_command_line(out, req, err);
 		if (!rc && out->user_known_hosts.count == 0)
 			rc = strings_add_words(&out->user_known_hosts, KNOWN_HOSTS_USER);
@@ -341,12 +343,28 @@ void ssh_config_finish(struct ssh_config *c)
 		ssh_config_finish(c->jump);
 	free(c->jump);
 	proxy_finish(&c->proxy);
-	char *strings[] = {c->host, c->hostname, c->user, c->sftp_server, c->bind_address,
-			   c->bind_interface, c->proxy_command, c->proxy_jump, c->ciphers, c->macs,
-			   c->kex, c->host_key_algorithms, c->pubkey_algorithms, c->host_key_alias,
-			   c->revoked_host_keys, c->known_hosts_command, c->fingerprint_hash,
-			   c->auth_order, c->identity_agent, c->config_file, c->gssapi_server,
-			   c->gssapi_client};
+	char *strings[] = {c->host,
+	                   c->hostname,
+	                   c->user,
+	                   c->sftp_server,
+	                   c->bind_address,
+	                   c->bind_interface,
+	                   c->proxy_command,
+	                   c->proxy_jump,
+	                   c->ciphers,
+	                   c->macs,
+	                   c->kex,
+	                   c->host_key_algorithms,
+	                   c->pubkey_algorithms,
+	                   c->host_key_alias,
+	                   c->revoked_host_keys,
+	                   c->known_hosts_command,
+	                   c->fingerprint_hash,
+	                   c->auth_order,
+	                   c->identity_agent,
+	                   c->config_file,
+	                   c->gssapi_server,
+	                   c->gssapi_client};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

@@ -19,7 +19,7 @@ static const char *const default_identities[] = {
 };
 
 static int expand_string(const struct ssh_config *c, char **at, const char *what,
-			 struct link_error *err)
+                         struct link_error *err)
 {
 	char *text;
 
@@ -28,8 +28,8 @@ static int expand_string(const struct ssh_config *c, char **at, const char *what
 	text = config_expand(c, *at);
 	if (!text) {
 		conn_error(err, LINK_FAIL_NONE,
-			   "ssh configuration: %s '%s' has an unknown token or variable", what,
-			   *at);
+		           "ssh configuration: %s '%s' has an unknown token or variable", what,
+		           *at);
 		return -EINVAL;
 	}
 	free(*at);
@@ -38,7 +38,7 @@ static int expand_string(const struct ssh_config *c, char **at, const char *what
 }
 
 static int expand_strings(const struct ssh_config *c, struct ssh_strings *s, const char *what,
-			  struct link_error *err)
+                          struct link_error *err)
 {
 	int rc = 0;
 

@@ -155,7 +155,7 @@ static bool add_one_of(struct buf *b, const struct config_token *tokens, char na
 
 /* `b` has what a tilde stood for, and is used up. */
 static char *expand(struct buf b, const struct ssh_config *c, const char *p,
-		    const struct config_token *more)
+                    const struct config_token *more)
 {
 	while (*p) {
 		size_t len = 1;
@@ -190,7 +190,7 @@ char *config_expand(const struct ssh_config *c, const char *text)
 }
 
 char *config_expand_with(const struct ssh_config *c, const char *text,
-			 const struct config_token *more)
+                         const struct config_token *more)
 {
 	return expand(BUF_INIT, c, text, more);
 }

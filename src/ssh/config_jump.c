@@ -59,7 +59,7 @@ static int parse_hop(char *text, struct hop *hop)
 
 /* `before`: the jump hosts of this one, if it was not the first of the list. */
 static int resolve_hop(const struct ssh_request *req, const struct hop *hop, const char *before,
-		       struct ssh_config *c, struct link_error *err)
+                       struct ssh_config *c, struct link_error *err)
 {
 	char *keyword = NULL;
 	char *keywords[] = {NULL, NULL};
@@ -98,8 +98,10 @@ int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link
 	if (!c->proxy_jump)
 		return 0;
 	if (req->jump_depth == JUMP_MAX) {
-		conn_error(err, LINK_FAIL_NONE, "ssh configuration: more than %d jump hosts, the last "
-			   "one is '%s': do they name each other?", JUMP_MAX, c->host);
+		conn_error(err, LINK_FAIL_NONE,
+		           "ssh configuration: more than %d jump hosts, the last "
+		           "one is '%s': do they name each other?",
+		           JUMP_MAX, c->host);
 		return -EINVAL;
 	}
 	list = strdup(c->proxy_jump);
@@ -109,8 +111,10 @@ int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link
 	if (last)
 		*last = '\0';
 	if (parse_hop(last ? last + 1 : list, &hop)) {
-		conn_error(err, LINK_FAIL_NONE, "ssh configuration: ProxyJump '%s' is not a list of "
-			   "[user@]host[:port]", c->proxy_jump);
+		conn_error(err, LINK_FAIL_NONE,
+		           "ssh configuration: ProxyJump '%s' is not a list of "
+		           "[user@]host[:port]",
+		           c->proxy_jump);
 		rc = -EINVAL;
 	} else {
 		rc = resolve_hop(req, &hop, last ? list : NULL, c, err);

@@ -121,8 +121,8 @@ static int add_paths(struct ssh_config *c, const char *value, void *member)
 static int set_family(struct ssh_config *c, const char *value, void *member)
 {
 	c->address_family = strcasecmp(value, "inet") == 0    ? AF_INET
-			    : strcasecmp(value, "inet6") == 0 ? AF_INET6
-							      : AF_UNSPEC;
+	                    : strcasecmp(value, "inet6") == 0 ? AF_INET6
+	                                                      : AF_UNSPEC;
 	return 0;
 }
 
@@ -132,8 +132,12 @@ static int set_policy(struct ssh_config *c, const char *value, void *member)
 		const char *name;
 		enum ssh_host_key_policy policy;
 	} names[] = {
-	    {"ask", SSH_HOST_KEY_ASK}, {"yes", SSH_HOST_KEY_YES}, {"true", SSH_HOST_KEY_YES},
-	    {"no", SSH_HOST_KEY_NO},   {"off", SSH_HOST_KEY_NO},  {"false", SSH_HOST_KEY_NO},
+	    {"ask", SSH_HOST_KEY_ASK},
+	    {"yes", SSH_HOST_KEY_YES},
+	    {"true", SSH_HOST_KEY_YES},
+	    {"no", SSH_HOST_KEY_NO},
+	    {"off", SSH_HOST_KEY_NO},
+	    {"false", SSH_HOST_KEY_NO},
 	    {"accept-new", SSH_HOST_KEY_ACCEPT_NEW},
 	};
 
@@ -174,12 +178,12 @@ static int set_ip_qos(struct ssh_config *c, const char *value, void *member)
 		const char *name;
 		int tos;
 	} names[] = {
-	    {"ef", 0xb8},   {"le", 0x04},	{"lowdelay", 0x10}, {"throughput", 0x08},
-	    {"none", -1},   {"cs0", 0x00},	{"cs1", 0x20},	    {"cs2", 0x40},
-	    {"cs3", 0x60},  {"cs4", 0x80},	{"cs5", 0xa0},	    {"cs6", 0xc0},
-	    {"cs7", 0xe0},  {"af11", 0x28},	{"af12", 0x30},	    {"af13", 0x38},
-	    {"af21", 0x48}, {"af22", 0x50},	{"af23", 0x58},	    {"af31", 0x68},
-	    {"af32", 0x70}, {"af33", 0x78},	{"af41", 0x88},	    {"af42", 0x90},
+	    {"ef", 0xb8},   {"le", 0x04},   {"lowdelay", 0x10}, {"throughput", 0x08},
+	    {"none", -1},   {"cs0", 0x00},  {"cs1", 0x20},      {"cs2", 0x40},
+	    {"cs3", 0x60},  {"cs4", 0x80},  {"cs5", 0xa0},      {"cs6", 0xc0},
+	    {"cs7", 0xe0},  {"af11", 0x28}, {"af12", 0x30},     {"af13", 0x38},
+	    {"af21", 0x48}, {"af22", 0x50}, {"af23", 0x58},     {"af31", 0x68},
+	    {"af32", 0x70}, {"af33", 0x78}, {"af41", 0x88},     {"af42", 0x90},
 	    {"af43", 0x98},
 	};
 	const char *last = strrchr(value, ' ');
@@ -308,12 +312,12 @@ const struct config_keyword *config_keyword_find(const char *name)
 }
 
 int config_keyword_apply(struct ssh_config *c, const struct config_keyword *k, const char *value,
-			 struct link_error *err)
+                         struct link_error *err)
 {
 	int rc = k->apply(c, value, (char *)c + k->member);
 
 	if (rc == -EINVAL)
 		conn_error(err, LINK_FAIL_NONE, "ssh configuration: '%s' is not a value of '%s'",
-			   value, k->name);
+		           value, k->name);
 	return rc;
 }

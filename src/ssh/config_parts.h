@@ -19,7 +19,7 @@ typedef int config_apply_fn(struct ssh_config *c, const char *value, void *membe
 
 enum config_keyword_flags {
 	KEYWORD_NOT_DEFAULT = 1, /* ssh's own default is not ours: only what the user set counts */
-	KEYWORD_ADDS = 2,	 /* several values add up; else the first one wins */
+	KEYWORD_ADDS = 2,        /* several values add up; else the first one wins */
 };
 
 struct config_keyword {
@@ -34,14 +34,14 @@ const struct config_keyword *config_keyword_find(const char *name);
 
 /* Return: 0, -ENOMEM, or -EINVAL with `err` filled. */
 int config_keyword_apply(struct ssh_config *c, const struct config_keyword *k, const char *value,
-			 struct link_error *err);
+                         struct link_error *err);
 
 /*
  * Runs `ssh -G` as `req` says; with `defaults` for an unknown host and without any file, which
  * shows ssh's own defaults. Return: 0; -ENOENT: no ssh program; -EINVAL: `err` says what ssh said.
  */
 int config_run(const struct ssh_request *req, bool defaults, struct config_lines *lines,
-	       struct link_error *err);
+               struct link_error *err);
 
 /*
  * Runs it again with a last word on the keywords whose default differs from ours, to find those that
@@ -82,6 +82,6 @@ struct config_token {
 
 /* The same with more tokens, and without ~. */
 char *config_expand_with(const struct ssh_config *c, const char *text,
-			 const struct config_token *more);
+                         const struct config_token *more);
 
 #endif

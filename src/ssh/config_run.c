@@ -70,7 +70,7 @@ static void explain(const struct child *ch, struct link_error *err)
 	for (size_t n = strlen(line); n > 0 && (unsigned char)line[n - 1] <= ' ';)
 		line[--n] = '\0'; /* ssh ends its lines with "\r\n" */
 	conn_error(err, LINK_FAIL_NONE, "ssh configuration: %s",
-		   line[0] ? line : "'ssh -G' failed without a word");
+	           line[0] ? line : "'ssh -G' failed without a word");
 }
 
 static int parse(struct buf *out, struct config_lines *lines)
@@ -99,7 +99,7 @@ static int parse(struct buf *out, struct config_lines *lines)
 }
 
 int config_run(const struct ssh_request *req, bool defaults, struct config_lines *lines,
-	       struct link_error *err)
+               struct link_error *err)
 {
 	struct ssh_strings argv = {0};
 	struct child ch = CHILD_INIT;

@@ -45,10 +45,12 @@ static int make_file(const struct ssh_request *req)
 	int fd = -1;
 
 	if (add_includes(&text, req->config_file)) {
-		buf_add_str(&text, "ServerAliveInterval " NOT_SET "\nServerAliveCountMax " NOT_SET "\n");
+		buf_add_str(&text,
+		            "ServerAliveInterval " NOT_SET "\nServerAliveCountMax " NOT_SET "\n");
 		fd = memfd_create("ssh_config", MFD_CLOEXEC);
 	}
-	if (fd >= 0 && (buf_failed(&text) || write(fd, text.bytes, text.len) != (ssize_t)text.len)) {
+	if (fd >= 0 &&
+	    (buf_failed(&text) || write(fd, text.bytes, text.len) != (ssize_t)text.len)) {
 		close(fd);
 		fd = -1;
 	}
@@ -73,7 +75,8 @@ int config_run_set(const struct ssh_request *req, struct config_lines *lines)
 	close(fd);
 	/* What it includes must belong to the user or root, which -F does not ask for. */
 	if (rc && rc != -ENOMEM) {
-		log_verbose(LOG_SSH, "whether life signs are configured is not known: %s", err.text);
+		log_verbose(LOG_SSH, "whether life signs are configured is not known: %s",
+		            err.text);
 		rc = 0;
 	}
 	for (size_t i = 0; !rc && i < all.keys.count; i++) {

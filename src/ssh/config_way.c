@@ -100,12 +100,14 @@ static int set_proxy(const struct ssh_request *req, struct ssh_config *c, struct
 	rc = proxy_parse(url, &c->proxy);
 	if (rc == -EINVAL)
 		conn_error(err, LINK_FAIL_NONE,
-			   "%s is not socks4://, socks4a://, socks5:// or http:// and "
-			   "[user@]host[:port]", automatic ? "ALL_PROXY" : "the value of proxy");
+		           "%s is not socks4://, socks4a://, socks5:// or http:// and "
+		           "[user@]host[:port]",
+		           automatic ? "ALL_PROXY" : "the value of proxy");
 	/* Everybody can read command lines. */
 	if (!rc && !automatic && c->proxy.password) {
-		conn_error(err, LINK_FAIL_NONE, "a password does not belong into proxy=: use "
-			   "proxy_password_file");
+		conn_error(err, LINK_FAIL_NONE,
+		           "a password does not belong into proxy=: use "
+		           "proxy_password_file");
 		rc = -EINVAL;
 	}
 	return rc;
@@ -128,7 +130,7 @@ int config_way(const struct ssh_request *req, struct ssh_config *c, struct link_
 		rc = read_password(req->proxy_password_file, &c->proxy.password);
 		if (rc) {
 			conn_error(err, LINK_FAIL_NONE, "cannot read proxy_password_file '%s': %s",
-				   req->proxy_password_file, strerror(-rc));
+			           req->proxy_password_file, strerror(-rc));
 			rc = -EINVAL;
 		}
 	}

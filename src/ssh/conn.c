@@ -114,7 +114,7 @@ static struct conn_event *event_create(enum conn_event_type type, uint32_t lane)
 }
 
 static bool event_try_post(struct conn *c, enum conn_event_type type, uint32_t lane,
-			   const struct link_error *err)
+                           const struct link_error *err)
 {
 	struct conn_event *e = event_create(type, lane);
 
@@ -132,7 +132,7 @@ static bool event_try_post(struct conn *c, enum conn_event_type type, uint32_t l
 }
 
 static void event_post(struct conn *c, enum conn_event_type type, uint32_t lane,
-		       const struct link_error *err)
+                       const struct link_error *err)
 {
 	if (!event_try_post(c, type, lane, err))
 		conn_fail(c, LINK_FAIL_NETWORK, "out of memory");
@@ -191,9 +191,9 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 	rc = framer_push(&l->framer, bytes, len, packet_post, l);
 	if (rc == -EMSGSIZE)
 		conn_fail(l->conn, LINK_FAIL_SFTP,
-			  "the server sent a packet of %zu bytes where at most %zu are allowed: "
-			  "it does not speak SFTP, or a login script prints text",
-			  l->framer.packet_len, l->framer.packet_len_max);
+		          "the server sent a packet of %zu bytes where at most %zu are allowed: "
+		          "it does not speak SFTP, or a login script prints text",
+		          l->framer.packet_len, l->framer.packet_len_max);
 	else if (rc)
 		conn_fail(l->conn, LINK_FAIL_NETWORK, "out of memory");
 }

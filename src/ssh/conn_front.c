@@ -134,8 +134,7 @@ static void front_send(struct link *l, struct link_packet *p)
 		conn_packet_free(p);
 		return;
 	}
-	atomic_fetch_add_explicit(&c->unsent_len, p->head_len + p->body_len,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&c->unsent_len, p->head_len + p->body_len, memory_order_relaxed);
 	mailbox_post(&c->packets, &p->entry);
 }
 

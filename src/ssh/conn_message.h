@@ -40,7 +40,7 @@ struct conn_event {
 	enum conn_event_type type;
 	uint32_t lane;
 	struct link_error *error; /* DOWN, LANE_OPEN (NULL: it is open) */
-	struct data *data;	  /* PACKET, STDERR */
+	struct data *data;        /* PACKET, STDERR */
 	size_t len;
 	int exit_status; /* LANE_CLOSED */
 };

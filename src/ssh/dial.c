@@ -40,7 +40,7 @@ struct lookup {
 	struct addrinfo hints;
 	int done_fd;
 	atomic_bool done; /* set before done_fd becomes readable */
-	int rc;		  /* of getaddrinfo(), valid when done, as are the next two */
+	int rc;           /* of getaddrinfo(), valid when done, as are the next two */
 	int sys_errno;
 	struct addrinfo *result;
 };
@@ -113,7 +113,7 @@ static int lookup_start(struct lookup *lk)
 
 /* Return: 0 with `*out` to be unreferenced, or a negative errno with `err` filled. */
 static int lookup(struct conn *c, const struct dial *d, int64_t deadline_ms, struct lookup **out,
-		  struct link_error *err)
+                  struct link_error *err)
 {
 	struct lookup *lk = lookup_create(d);
 	struct pollfd pfd;
@@ -127,14 +127,14 @@ static int lookup(struct conn *c, const struct dial *d, int64_t deadline_ms, str
 		rc = conn_wait(c, &pfd, 1, deadline_ms);
 	if (rc == 0) {
 		conn_error(err, LINK_FAIL_NETWORK, "looking up '%s' timed out after %u s", d->host,
-			   d->timeout_s);
+		           d->timeout_s);
 		rc = -ETIMEDOUT;
 	}
 	if (rc < 0)
 		goto unref;
 	if (atomic_load(&lk->done) && lk->rc) {
 		conn_error(err, LINK_FAIL_NETWORK, "cannot find host '%s': %s", d->host,
-			   lk->rc == EAI_SYSTEM ? strerror(lk->sys_errno) : gai_strerror(lk->rc));
+		           lk->rc == EAI_SYSTEM ? strerror(lk->sys_errno) : gai_strerror(lk->rc));
 		rc = -ENOENT;
 		goto unref;
 	}
@@ -158,9 +158,8 @@ static int bind_to(int fd, const struct dial *d, int family)
 	char port[8];
 	int one = 1, rc = 0;
 
-	if (d->bind_interface &&
-	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, d->bind_interface,
-		       (socklen_t)strlen(d->bind_interface) + 1))
+	if (d->bind_interface && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, d->bind_interface,
+	                                    (socklen_t)strlen(d->bind_interface) + 1))
 		return -errno;
 	if (!d->bind_address && !d->bind_port)
 		return 0;
@@ -189,7 +188,7 @@ static void set_options(int fd, const struct dial *d, int family)
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &d->silence_s, sizeof(d->silence_s));
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &d->silence_s, sizeof(d->silence_s));
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &d->silence_count,
-			   sizeof(d->silence_count));
+		           sizeof(d->silence_count));
 		/* What was sent and not acknowledged keeps those from being asked at all. */
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 	}
@@ -204,7 +203,7 @@ static void set_options(int fd, const struct dial *d, int family)
  * not the reason.
  */
 static int connect_address(struct conn *c, const struct dial *d, const struct addrinfo *ai,
-			   int64_t deadline_ms, bool *bound)
+                           int64_t deadline_ms, bool *bound)
 {
 	struct pollfd pfd = {.events = POLLOUT};
 	socklen_t len = sizeof(int);
@@ -254,8 +253,8 @@ static void add_local_end(struct buf *why, const struct dial *d)
 }
 
 /* Adds what became of an address; of several, the address too. */
-static void add_failure(struct buf *why, const struct dial *d, const struct addrinfo *ai, bool bound,
-			bool several, int error)
+static void add_failure(struct buf *why, const struct dial *d, const struct addrinfo *ai,
+                        bool bound, bool several, int error)
 {
 	char address[NI_MAXHOST] = "?";
 
@@ -263,7 +262,7 @@ static void add_failure(struct buf *why, const struct dial *d, const struct addr
 		buf_add_str(why, ", ");
 	if (several) {
 		getnameinfo(ai->ai_addr, ai->ai_addrlen, address, sizeof(address), NULL, 0,
-			    NI_NUMERICHOST);
+		            NI_NUMERICHOST);
 		buf_addf(why, "%s: ", address);
 	}
 	if (!bound)
@@ -273,7 +272,7 @@ static void add_failure(struct buf *why, const struct dial *d, const struct addr
 
 /* Every address once; `err` is filled on failure. Return: as dial_tcp(). */
 static int dial_addresses(struct conn *c, const struct dial *d, const struct addrinfo *addresses,
-			  int64_t deadline_ms, struct link_error *err)
+                          int64_t deadline_ms, struct link_error *err)
 {
 	int64_t now_ms, left_ms, share_ms;
 	struct buf why = {.max_len = 400};
@@ -301,7 +300,7 @@ static int dial_addresses(struct conn *c, const struct dial *d, const struct add
 	}
 	if (rc < 0 && rc != -ECANCELED)
 		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %.*s", d->host,
-			   d->port, (int)why.len, why.len ? (const char *)why.bytes : "");
+		           d->port, (int)why.len, why.len ? (const char *)why.bytes : "");
 	buf_finish(&why);
 	return rc;
 }
@@ -330,7 +329,7 @@ int dial_tcp(struct conn *c, const struct dial *d, struct link_error *err)
 }
 
 int dial_lookup_ipv4(struct conn *c, const struct dial *d, char *address, size_t size,
-		     struct link_error *err)
+                     struct link_error *err)
 {
 	struct dial v4 = *d;
 	struct lookup *lk;
@@ -340,8 +339,8 @@ int dial_lookup_ipv4(struct conn *c, const struct dial *d, char *address, size_t
 	rc = lookup(c, &v4, conn_now_ms() + (int64_t)d->timeout_s * 1000, &lk, err);
 	if (rc)
 		return rc;
-	if (getnameinfo(lk->result->ai_addr, lk->result->ai_addrlen, address, (socklen_t)size, NULL, 0,
-			NI_NUMERICHOST))
+	if (getnameinfo(lk->result->ai_addr, lk->result->ai_addrlen, address, (socklen_t)size, NULL,
+	                0, NI_NUMERICHOST))
 		rc = -EINVAL;
 	lookup_unref(lk);
 	return rc;
@@ -363,7 +362,7 @@ void dial_peer_name(int fd, char *name, size_t size)
 		return;
 	}
 	if (getnameinfo((struct sockaddr *)&ss, len, name, (socklen_t)size, NULL, 0,
-			NI_NUMERICHOST))
+	                NI_NUMERICHOST))
 		name[0] = '\0';
 }
 

@@ -44,7 +44,7 @@ static int server_key_get(struct ssh_conn *sc, struct server_key *k)
 	}
 	k->blob_len = (size_t)n;
 	known_hosts_fingerprint(k->blob, k->blob_len, sc->cfg.fingerprint_hash, k->fingerprint,
-				sizeof(k->fingerprint));
+	                        sizeof(k->fingerprint));
 	return 0;
 }
 
@@ -70,26 +70,26 @@ static int remember(struct ssh_conn *sc, const struct known_query *q, const stru
 		return 0;
 	path = sc->cfg.user_known_hosts.at[0];
 	rc = known_hosts_append(path, &exact, k->type, k->blob, k->blob_len,
-				sc->cfg.hash_known_hosts);
+	                        sc->cfg.hash_known_hosts);
 	if (rc)
 		log_error(LOG_SSH, "the host key of '%s' was not saved in '%s': %s", sc->cfg.host,
-			 path, strerror(-rc));
+		          path, strerror(-rc));
 	else
 		log_info(LOG_SSH, "permanently added the %s host key of '%s' to '%s'",
-			 short_type(k->type), sc->cfg.host, path);
+		         short_type(k->type), sc->cfg.host, path);
 	return 0;
 }
 
 static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const char *why,
-			  struct link_error *err)
+                          struct link_error *err)
 {
-	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' is not known%s%s: %s; connect once with ssh to check and "
-		   "save it, or give that fingerprint with -o host_key=, or use "
-		   "-o StrictHostKeyChecking=accept-new",
-		   short_type(k->type), sc->cfg.host,
-		   sc->cfg.dns_asked ? ", VerifyHostKeyDNS has no effect here" : "", why,
-		   k->fingerprint);
+	conn_error(
+	    err, LINK_FAIL_HOSTKEY,
+	    "the %s host key of '%s' is not known%s%s: %s; connect once with ssh to check and "
+	    "save it, or give that fingerprint with -o host_key=, or use "
+	    "-o StrictHostKeyChecking=accept-new",
+	    short_type(k->type), sc->cfg.host,
+	    sc->cfg.dns_asked ? ", VerifyHostKeyDNS has no effect here" : "", why, k->fingerprint);
 	return -EACCES;
 }
 
@@ -100,7 +100,7 @@ static bool is_yes(const struct secret *answer, const char *fingerprint)
 
 /* Return: 0 for yes, -EACCES for no. */
 static int ask_user(struct ssh_conn *sc, const struct server_key *k, const char *remark,
-		    struct link_error *err)
+                    struct link_error *err)
 {
 	struct prompt p = ssh_conn_prompt(sc);
 	struct secret *answer;
@@ -108,11 +108,11 @@ static int ask_user(struct ssh_conn *sc, const struct server_key *k, const char 
 	int rc;
 
 	snprintf(text, sizeof(text),
-		 "The authenticity of host '%s%s%s%s' can't be established.\n"
-		 "%s key fingerprint is %s.\n%s"
-		 "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
-		 sc->cfg.host, sc->address[0] ? " (" : "", sc->address, sc->address[0] ? ")" : "",
-		 short_type(k->type), k->fingerprint, remark);
+	         "The authenticity of host '%s%s%s%s' can't be established.\n"
+	         "%s key fingerprint is %s.\n%s"
+	         "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+	         sc->cfg.host, sc->address[0] ? " (" : "", sc->address, sc->address[0] ? ")" : "",
+	         short_type(k->type), k->fingerprint, remark);
 	for (;;) {
 		rc = prompt_ask(&p, PROMPT_CONFIRM, text, &answer);
 		if (rc == -ENOTTY)
@@ -130,12 +130,12 @@ static int ask_user(struct ssh_conn *sc, const struct server_key *k, const char 
 		snprintf(text, sizeof(text), "Please type 'yes', 'no' or the fingerprint: ");
 	}
 	conn_error(err, LINK_FAIL_HOSTKEY, "the host key of '%s' was not accepted (%s)",
-		   sc->cfg.host, k->fingerprint);
+	           sc->cfg.host, k->fingerprint);
 	return -EACCES;
 }
 
 static int decide_unknown(struct ssh_conn *sc, const struct known_query *q,
-			  const struct server_key *k, const char *remark, struct link_error *err)
+                          const struct server_key *k, const char *remark, struct link_error *err)
 {
 	int rc;
 
@@ -155,32 +155,33 @@ static int decide_unknown(struct ssh_conn *sc, const struct known_query *q,
 }
 
 static int refuse_changed(struct ssh_conn *sc, const struct known_hosts *kh,
-			  const struct known_entry *e, const struct server_key *k,
-			  struct link_error *err)
+                          const struct known_entry *e, const struct server_key *k,
+                          struct link_error *err)
 {
 	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' HAS CHANGED: somebody may be in between, or the host "
-		   "was reinstalled; it is now %s, the known one is in '%s' line %u",
-		   short_type(k->type), sc->cfg.host, k->fingerprint, kh->files.at[e->file],
-		   e->line);
+	           "the %s host key of '%s' HAS CHANGED: somebody may be in between, or the host "
+	           "was reinstalled; it is now %s, the known one is in '%s' line %u",
+	           short_type(k->type), sc->cfg.host, k->fingerprint, kh->files.at[e->file],
+	           e->line);
 	return -EACCES;
 }
 
 static int refuse_revoked(struct ssh_conn *sc, const char *path, unsigned line,
-			  const struct server_key *k, struct link_error *err)
+                          const struct server_key *k, struct link_error *err)
 {
 	char where[32] = "";
 
 	if (line)
 		snprintf(where, sizeof(where), " line %u", line);
-	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the %s host key of '%s' (%s) is revoked by '%s'%s: the server must get a new one",
-		   short_type(k->type), sc->cfg.host, k->fingerprint, path, where);
+	conn_error(
+	    err, LINK_FAIL_HOSTKEY,
+	    "the %s host key of '%s' (%s) is revoked by '%s'%s: the server must get a new one",
+	    short_type(k->type), sc->cfg.host, k->fingerprint, path, where);
 	return -EACCES;
 }
 
 static int check_revoked_file(struct ssh_conn *sc, const struct server_key *k,
-			      struct link_error *err)
+                              struct link_error *err)
 {
 	const char *path = sc->cfg.revoked_host_keys;
 	unsigned line;
@@ -191,9 +192,9 @@ static int check_revoked_file(struct ssh_conn *sc, const struct server_key *k,
 	if (rc > 0)
 		return refuse_revoked(sc, path, line, k, err);
 	conn_error(err, LINK_FAIL_HOSTKEY, "cannot read RevokedHostKeys '%s': %s", path,
-		   rc == -ENOEXEC   ? "it is a binary list, and there is no ssh-keygen to read it"
-		   : rc == -EBADMSG ? "it is a damaged binary list"
-				    : strerror(-rc));
+	           rc == -ENOEXEC   ? "it is a binary list, and there is no ssh-keygen to read it"
+	           : rc == -EBADMSG ? "it is a damaged binary list"
+	                            : strerror(-rc));
 	return -EACCES;
 }
 
@@ -218,10 +219,11 @@ int host_key_none_named(struct ssh_conn *sc, struct link_error *err)
 
 	for (size_t i = 0; i < sc->refused_keys.count; i++)
 		buf_addf(&keys, "%s%s", i > 0 ? ", " : "", sc->refused_keys.at[i]);
-	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "no host key of '%s' is one that host_key names: it has %s; if the server's owner "
-		   "confirms one of these, name that",
-		   sc->cfg.host, buf_failed(&keys) ? "others" : (const char *)keys.bytes);
+	conn_error(
+	    err, LINK_FAIL_HOSTKEY,
+	    "no host key of '%s' is one that host_key names: it has %s; if the server's owner "
+	    "confirms one of these, name that",
+	    sc->cfg.host, buf_failed(&keys) ? "others" : (const char *)keys.bytes);
 	buf_finish(&keys);
 	return -EACCES;
 }
@@ -234,7 +236,7 @@ static bool trusted_by_address(const struct ssh_conn *sc)
 }
 
 static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struct server_key *k,
-		  struct link_error *err)
+                  struct link_error *err)
 {
 	struct known_query q = host_key_query(sc);
 	const struct known_entry *e;
@@ -257,17 +259,18 @@ static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struc
 		if (sc->cfg.host_key_policy != SSH_HOST_KEY_ASK)
 			return refuse_changed(sc, kh, e, k, err);
 		snprintf(remark, sizeof(remark),
-			 "This host is known by a key of another type: '%s' line %u.\n",
-			 kh->files.at[e->file], e->line);
+		         "This host is known by a key of another type: '%s' line %u.\n",
+		         kh->files.at[e->file], e->line);
 		return decide_unknown(sc, &q, k, remark, err);
 	case KNOWN_ONLY_CA:
 		if (sc->cfg.host_key_policy == SSH_HOST_KEY_ACCEPT_NEW ||
 		    sc->cfg.host_key_policy == SSH_HOST_KEY_NO)
 			break;
-		conn_error(err, LINK_FAIL_HOSTKEY,
-			   "'%s' is known only by a certificate authority ('%s' line %u), and host "
-			   "certificates are not supported with libssh 0.10; add the plain key (%s)",
-			   sc->cfg.host, kh->files.at[e->file], e->line, k->fingerprint);
+		conn_error(
+		    err, LINK_FAIL_HOSTKEY,
+		    "'%s' is known only by a certificate authority ('%s' line %u), and host "
+		    "certificates are not supported with libssh 0.10; add the plain key (%s)",
+		    sc->cfg.host, kh->files.at[e->file], e->line, k->fingerprint);
 		return -EACCES;
 	case KNOWN_UNKNOWN:
 		break;
@@ -283,12 +286,12 @@ static int pin(struct ssh_conn *sc, struct server_key *k, struct link_error *err
 		k->blob = NULL;
 		return 0;
 	}
-	if (k->blob_len == sc->pinned_key_len &&
-	    memcmp(k->blob, sc->pinned_key, k->blob_len) == 0)
+	if (k->blob_len == sc->pinned_key_len && memcmp(k->blob, sc->pinned_key, k->blob_len) == 0)
 		return 0;
-	conn_error(err, LINK_FAIL_HOSTKEY,
-		   "the host key of '%s' is not the one it had when it was mounted: it is now %s %s",
-		   sc->cfg.host, short_type(k->type), k->fingerprint);
+	conn_error(
+	    err, LINK_FAIL_HOSTKEY,
+	    "the host key of '%s' is not the one it had when it was mounted: it is now %s %s",
+	    sc->cfg.host, short_type(k->type), k->fingerprint);
 	return -EACCES;
 }
 
@@ -299,7 +302,8 @@ int host_key_check(struct ssh_conn *sc, struct link_error *err)
 	int rc = server_key_get(sc, &k);
 
 	if (rc) {
-		conn_error(err, LINK_FAIL_HOSTKEY, "cannot read the host key of '%s'", sc->cfg.host);
+		conn_error(err, LINK_FAIL_HOSTKEY, "cannot read the host key of '%s'",
+		           sc->cfg.host);
 		return rc;
 	}
 	log_info(LOG_SSH, "host key of '%s': %s %s", sc->cfg.host, k.type, k.fingerprint);

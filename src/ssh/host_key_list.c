@@ -21,8 +21,8 @@
 #include "util/buf.h"
 #include "util/log.h"
 
-#define KEY_LINE_MAX 16384
-#define KRL_MAGIC "SSHKRL\n"
+#define KEY_LINE_MAX   16384
+#define KRL_MAGIC      "SSHKRL\n"
 #define KRL_TIMEOUT_MS 10000
 
 /* --- fingerprints -------------------------------------------------------------------------- */
@@ -35,7 +35,8 @@ static size_t parse_hex(const char *text, uint8_t *out, size_t size)
 	for (;;) {
 		char pair[3] = {text[0], text[0] ? text[1] : '\0', '\0'};
 
-		if (!isxdigit((unsigned char)pair[0]) || !isxdigit((unsigned char)pair[1]) || n == size)
+		if (!isxdigit((unsigned char)pair[0]) || !isxdigit((unsigned char)pair[1]) ||
+		    n == size)
 			return 0;
 		out[n++] = (uint8_t)strtoul(pair, NULL, 16);
 		text += 2;
@@ -81,8 +82,8 @@ static const struct digest *parse_fingerprint(const char *text, uint8_t *md, siz
 			return d;
 		return NULL;
 	}
-	for (size_t i = 0, len = parse_hex(text, md, size); i < sizeof(digests) / sizeof(digests[0]);
-	     i++)
+	for (size_t i = 0, len = parse_hex(text, md, size);
+	     i < sizeof(digests) / sizeof(digests[0]); i++)
 		if (len == digests[i].len)
 			return &digests[i];
 	return NULL;
@@ -93,7 +94,8 @@ static int has_fingerprint(const struct server_key *k, const struct digest *d, c
 	uint8_t theirs[EVP_MAX_MD_SIZE];
 	unsigned int len = 0;
 
-	if (EVP_Digest(k->blob, k->blob_len, theirs, &len, EVP_get_digestbyname(d->name), NULL) != 1)
+	if (EVP_Digest(k->blob, k->blob_len, theirs, &len, EVP_get_digestbyname(d->name), NULL) !=
+	    1)
 		return -EINVAL; /* FIPS: no MD5 */
 	if (d->len < 32)
 		log_info(LOG_SSH, "a fingerprint of %s proves little: use SHA256", d->name);
@@ -163,8 +165,9 @@ static int file_names(const char *path, const struct server_key *k, unsigned *nu
 
 static bool looks_like_a_key(const char *text)
 {
-	return strchr(text, ' ') && (strncmp(text, "ssh-", 4) == 0 ||
-				     strncmp(text, "ecdsa-", 6) == 0 || strncmp(text, "sk-", 3) == 0);
+	return strchr(text, ' ') &&
+	       (strncmp(text, "ssh-", 4) == 0 || strncmp(text, "ecdsa-", 6) == 0 ||
+	        strncmp(text, "sk-", 3) == 0);
 }
 
 int host_key_named(const char *text, const struct server_key *k)
@@ -226,7 +229,8 @@ static int key_file(const struct server_key *k, char *path, size_t size)
 		EVP_EncodeBlock((unsigned char *)text, k->blob, (int)k->blob_len);
 	buf_addf(&line, "%s %s\n", k->type, text ? text : "");
 	free(text);
-	if (fd >= 0 && (buf_failed(&line) || write(fd, line.bytes, line.len) != (ssize_t)line.len)) {
+	if (fd >= 0 &&
+	    (buf_failed(&line) || write(fd, line.bytes, line.len) != (ssize_t)line.len)) {
 		close(fd);
 		fd = -1;
 	}
@@ -240,8 +244,8 @@ static int krl_names(const char *path, const struct server_key *k)
 {
 	char key_path[64], said[256];
 	int fd = key_file(k, key_path, sizeof(key_path));
-	char *argv[] = {(char *)"ssh-keygen", (char *)"-Q", (char *)"-f", (char *)path, key_path,
-			NULL};
+	char *argv[] = {(char *)"ssh-keygen", (char *)"-Q", (char *)"-f",
+	                (char *)path,         key_path,     NULL};
 	struct child ch;
 	int rc, status;
 

@@ -60,7 +60,7 @@ static bool list_has(const struct buf *list, const char *name, size_t len)
 
 /* Adds the algorithms of `all` for keys of `types` (NULL: of any) that are not there, in its order. */
 static void add_those_of(struct buf *list, const char *all, const struct ssh_strings *types,
-			 const struct ssh_strings *refused)
+                         const struct ssh_strings *refused)
 {
 	while (*all) {
 		size_t len = strcspn(all, ",");

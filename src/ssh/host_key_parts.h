@@ -49,7 +49,7 @@ struct known_query host_key_query(const struct ssh_conn *sc);
  * Return: 0, -ENOMEM, or -EACCES with `err` filled when the command fails.
  */
 int host_key_read(struct ssh_conn *sc, const struct server_key *k, struct known_hosts *kh,
-		  struct link_error *err);
+                  struct link_error *err);
 
 /* Is there a type left that was not seen and may be one that host_key= names? */
 bool host_key_may_have_another(const struct ssh_conn *sc);

@@ -19,8 +19,8 @@
 #include "util/buf.h"
 #include "util/log.h"
 
-#define COMMAND_NAME "KnownHostsCommand"
-#define COMMAND_TIMEOUT_MS 30000
+#define COMMAND_NAME           "KnownHostsCommand"
+#define COMMAND_TIMEOUT_MS     30000
 #define COMMAND_OUTPUT_MAX_LEN (16 << 20)
 
 struct known_query host_key_query(const struct ssh_conn *sc)
@@ -76,7 +76,7 @@ static int next_word(const char **text, struct buf *word)
 
 /* The program as it is written, its arguments expanded. Return: 0 or a negative errno. */
 static int build_argv(const struct ssh_config *cfg, const struct config_token *tokens,
-		      struct ssh_strings *argv)
+                      struct ssh_strings *argv)
 {
 	const char *text = cfg->known_hosts_command;
 	struct buf word = BUF_INIT;
@@ -84,8 +84,8 @@ static int build_argv(const struct ssh_config *cfg, const struct config_token *t
 
 	while ((rc = next_word(&text, &word)) > 0) {
 		char *expanded = argv->count > 0
-				     ? config_expand_with(cfg, (const char *)word.bytes, tokens)
-				     : NULL;
+		                     ? config_expand_with(cfg, (const char *)word.bytes, tokens)
+		                     : NULL;
 
 		if (argv->count > 0 && !expanded)
 			rc = -EINVAL;
@@ -106,7 +106,7 @@ static int command_failed(const char *command, const char *why, struct link_erro
 }
 
 static int run_command(const struct ssh_config *cfg, const struct config_token *tokens,
-		       struct known_hosts *kh, struct link_error *err)
+                       struct known_hosts *kh, struct link_error *err)
 {
 	struct buf out = {.max_len = COMMAND_OUTPUT_MAX_LEN};
 	struct ssh_strings argv = {0};
@@ -115,8 +115,10 @@ static int run_command(const struct ssh_config *cfg, const struct config_token *
 	int rc = build_argv(cfg, tokens, &argv), status;
 
 	if (rc == -EINVAL)
-		rc = command_failed(cfg->known_hosts_command, "it must be an absolute path and "
-				    "arguments, with all quotes closed and no unknown tokens", err);
+		rc = command_failed(cfg->known_hosts_command,
+		                    "it must be an absolute path and "
+		                    "arguments, with all quotes closed and no unknown tokens",
+		                    err);
 	if (rc)
 		goto finish;
 	rc = child_spawn(&ch, argv.at, CHILD_STDERR);
@@ -134,7 +136,8 @@ static int run_command(const struct ssh_config *cfg, const struct config_token *
 		rc = command_failed(argv.at[0], said[0] ? said : "without a word", err);
 		goto finish;
 	}
-	rc = known_hosts_parse(kh, COMMAND_NAME, out.len > 0 ? (const char *)out.bytes : "", out.len);
+	rc = known_hosts_parse(kh, COMMAND_NAME, out.len > 0 ? (const char *)out.bytes : "",
+	                       out.len);
 
 finish:
 	child_end(&ch, false);
@@ -145,7 +148,7 @@ finish:
 
 /* `name`: the host as known_hosts would have it. `k`: NULL when the order is asked for. */
 static int ask_command(const struct ssh_config *cfg, const char *name, const struct server_key *k,
-		       struct known_hosts *kh, struct link_error *err)
+                       struct known_hosts *kh, struct link_error *err)
 {
 	char *key = k ? malloc(4 * ((k->blob_len + 2) / 3) + 1) : NULL;
 	const struct config_token tokens[] = {
@@ -168,7 +171,7 @@ static int ask_command(const struct ssh_config *cfg, const char *name, const str
 
 /* As with ssh: first for the name with its port, then, if that is not known, without. */
 static int ask_about_key(struct ssh_conn *sc, const struct server_key *k, struct known_hosts *kh,
-			 struct link_error *err)
+                         struct link_error *err)
 {
 	struct known_query q = host_key_query(sc);
 	struct known_query bare = {.host = q.host};
@@ -189,7 +192,7 @@ static int ask_about_key(struct ssh_conn *sc, const struct server_key *k, struct
 }
 
 int host_key_read(struct ssh_conn *sc, const struct server_key *k, struct known_hosts *kh,
-		  struct link_error *err)
+                  struct link_error *err)
 {
 	const struct ssh_config *cfg = &sc->cfg;
 

@@ -22,7 +22,7 @@
 #include "util/log.h"
 
 /* What the channel may bring without our saying so: 1 Gbit/s times 200 ms is 25 MB. */
-#define WINDOW_LEN (32u << 20)
+#define WINDOW_LEN      (32u << 20)
 #define WINDOW_STEP_LEN (1u << 20)
 
 /* Taken out of the channel at a time. */
@@ -32,7 +32,7 @@
 #define UP_LEN (64u << 10)
 
 /* How much of the socket pair's buffer may hold what is to be sent. */
-#define UP_BUFFER_LEN (128 << 10)
+#define UP_BUFFER_LEN   (128 << 10)
 #define DOWN_BUFFER_LEN (1 << 20)
 
 /* Rounds before everything else gets its turn. */
@@ -85,7 +85,7 @@ static bool carry_down(struct ssh_conn *hop)
 		if (j->down_off == j->down_len)
 			continue;
 		n = send(j->fd, j->down + j->down_off, j->down_len - j->down_off,
-			 MSG_DONTWAIT | MSG_NOSIGNAL);
+		         MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0) {
 			/* The next session is busy; windows and keys are still looked after. */
 			ssh_event_dopoll(hop->event, 0);
@@ -120,7 +120,7 @@ static bool carry_up(struct ssh_conn *hop)
 		}
 		len = j->up_len - j->up_off;
 		n = ssh_channel_write(j->channel, j->up + j->up_off,
-				      len < window_len ? (uint32_t)len : window_len);
+		                      len < window_len ? (uint32_t)len : window_len);
 		if (n <= 0) /* key exchange, or the end */
 			break;
 		j->up_off += (size_t)n;
@@ -165,24 +165,24 @@ static int open_channel(struct ssh_conn *hop, const struct ssh_config *to, struc
 		return -ENOMEM;
 	hop->jump.channel = channel;
 	while ((rc = ssh_channel_open_forward(channel, to->hostname, (int)to->port, "127.0.0.1",
-					      65535)) == SSH_AGAIN) {
+	                                      65535)) == SSH_AGAIN) {
 		int n = ssh_conn_is_dead(hop) ? 1 : ssh_conn_wait(hop, deadline_ms);
 
 		if (n > 0 && !ssh_conn_is_dead(hop))
 			continue;
 		if (n == 0)
 			conn_error(err, LINK_FAIL_PROXY,
-				   "it did not reach '%s' port %u within %u s", to->hostname,
-				   to->port, to->connect_timeout_s);
+			           "it did not reach '%s' port %u within %u s", to->hostname,
+			           to->port, to->connect_timeout_s);
 		else if (n > 0)
 			conn_error(err, LINK_FAIL_PROXY, "connection lost: %s",
-				   ssh_conn_reason(hop));
+			           ssh_conn_reason(hop));
 		return n == 0 ? -ETIMEDOUT : n > 0 ? -EPIPE : n;
 	}
 	if (rc == SSH_OK)
 		return 0;
 	conn_error(err, LINK_FAIL_PROXY, "it cannot reach '%s' port %u: %s", to->hostname, to->port,
-		   ssh_get_error(hop->session));
+	           ssh_get_error(hop->session));
 	return -ECONNREFUSED;
 }
 
@@ -194,7 +194,7 @@ static int open_pair(struct jump *j)
 
 	j->up = malloc(UP_LEN);
 	j->down = mmap(NULL, WINDOW_LEN, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (j->down == MAP_FAILED)
 		j->down = NULL;
 	if (!j->up || !j->down)
@@ -236,7 +236,7 @@ int jump_connect(struct ssh_conn *sc, struct link_error *err)
 		name_hop(hop, err);
 	if (rc >= 0)
 		log_info(LOG_SSH, "connected to '%s' port %u through jump host '%s'",
-			 sc->cfg.hostname, sc->cfg.port, hop->cfg.host);
+		         sc->cfg.hostname, sc->cfg.port, hop->cfg.host);
 	return rc;
 }
 

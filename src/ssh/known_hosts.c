@@ -78,8 +78,8 @@ static bool key_is_of_type(const struct known_entry *e)
 
 	if (e->key_len < 4)
 		return false;
-	said = (size_t)e->key[0] << 24 | (size_t)e->key[1] << 16 | (size_t)e->key[2] << 8 |
-	       e->key[3];
+	said =
+	    (size_t)e->key[0] << 24 | (size_t)e->key[1] << 16 | (size_t)e->key[2] << 8 | e->key[3];
 	return said == len && e->key_len - 4 >= len && memcmp(e->key + 4, e->type, len) == 0;
 }
 
@@ -207,8 +207,8 @@ static bool wildcard_match(const char *pattern, size_t pattern_len, const char *
 			star = p++;
 			star_n = n;
 		} else if (p < pattern_len &&
-			   (pattern[p] == '?' || tolower((unsigned char)pattern[p]) ==
-						     tolower((unsigned char)name[n]))) {
+		           (pattern[p] == '?' || tolower((unsigned char)pattern[p]) ==
+		                                     tolower((unsigned char)name[n]))) {
 			p++;
 			n++;
 		} else if (star != SIZE_MAX) {
@@ -242,7 +242,7 @@ static bool hashed_match(const char *text, size_t len, const char *name)
 	hash_len = known_hosts_base64_decode(bar + 1, hash_text_len, hash);
 	if (salt_len <= 0 || hash_len <= 0 ||
 	    !HMAC(EVP_sha1(), salt, (int)salt_len, (const unsigned char *)name, strlen(name), md,
-		  &md_len))
+	          &md_len))
 		return false;
 	return md_len == (size_t)hash_len && CRYPTO_memcmp(md, hash, md_len) == 0;
 }
@@ -273,7 +273,7 @@ static char *name_with_port(const char *host, unsigned port)
 {
 	char *name;
 	int n = port == 0 || port == SSH_PORT ? asprintf(&name, "%s", host)
-					      : asprintf(&name, "[%s]:%u", host, port);
+	                                      : asprintf(&name, "[%s]:%u", host, port);
 
 	if (n < 0)
 		return NULL;
@@ -289,7 +289,7 @@ int known_hosts_name(const struct known_query *q, char **name)
 }
 
 static bool same_key(const struct known_entry *e, const char *type, const uint8_t *key,
-		     size_t key_len)
+                     size_t key_len)
 {
 	return strcmp(e->type, type) == 0 && e->key_len == key_len &&
 	       memcmp(e->key, key, key_len) == 0;
@@ -297,8 +297,8 @@ static bool same_key(const struct known_entry *e, const char *type, const uint8_
 
 /* One name. */
 static enum known_result check_name(const struct known_hosts *kh, const char *name,
-				    const char *type, const uint8_t *key, size_t key_len,
-				    const struct known_entry **entry)
+                                    const char *type, const uint8_t *key, size_t key_len,
+                                    const struct known_entry **entry)
 {
 	enum known_result result = KNOWN_UNKNOWN;
 
@@ -341,8 +341,8 @@ int known_hosts_weight(enum known_result r)
  * address may vouch for the key (or revoke it), but never accuse it: other hosts live there too.
  */
 enum known_result known_hosts_check(const struct known_hosts *kh, const struct known_query *q,
-				    const char *type, const uint8_t *key, size_t key_len,
-				    const struct known_entry **entry)
+                                    const char *type, const uint8_t *key, size_t key_len,
+                                    const struct known_entry **entry)
 {
 	const struct {
 		const char *host;
@@ -361,8 +361,7 @@ enum known_result known_hosts_check(const struct known_hosts *kh, const struct k
 		here = check_name(kh, name, type, key, key_len, &e);
 		free(name);
 		if (i == 0 || here == KNOWN_IS_REVOKED ||
-		    (here == KNOWN_MATCH &&
-		     (result == KNOWN_UNKNOWN || result == KNOWN_ONLY_CA))) {
+		    (here == KNOWN_MATCH && (result == KNOWN_UNKNOWN || result == KNOWN_ONLY_CA))) {
 			if (i > 0 && known_hosts_weight(here) <= known_hosts_weight(result))
 				continue;
 			result = here;
@@ -373,7 +372,7 @@ enum known_result known_hosts_check(const struct known_hosts *kh, const struct k
 }
 
 int known_hosts_types(const struct known_hosts *kh, const struct known_query *q,
-		      struct ssh_strings *types)
+                      struct ssh_strings *types)
 {
 	char *name = name_with_port(q->host, q->port);
 	char *bare = name_with_port(q->host, 0);

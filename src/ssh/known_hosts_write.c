@@ -53,7 +53,7 @@ static void md5_fingerprint(const uint8_t *key, size_t key_len, char *text, size
 }
 
 void known_hosts_fingerprint(const uint8_t *key, size_t key_len, const char *hash, char *text,
-			     size_t size)
+                             size_t size)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned char encoded[2 * EVP_MAX_MD_SIZE];
@@ -83,8 +83,8 @@ static int add_host(struct buf *b, const struct known_query *q, bool hashed)
 	if (!hashed) {
 		buf_add_str(b, name);
 	} else if (RAND_bytes(salt, sizeof(salt)) == 1 &&
-		   HMAC(EVP_sha1(), salt, sizeof(salt), (unsigned char *)name, strlen(name), md,
-			&md_len)) {
+	           HMAC(EVP_sha1(), salt, sizeof(salt), (unsigned char *)name, strlen(name), md,
+	                &md_len)) {
 		buf_add_str(b, "|1|");
 		add_base64(b, salt, sizeof(salt));
 		buf_add_str(b, "|");
@@ -110,7 +110,7 @@ static int make_directory(const char *path)
 }
 
 static bool known_already(const char *path, const struct known_query *q, const char *type,
-			  const uint8_t *key, size_t key_len)
+                          const uint8_t *key, size_t key_len)
 {
 	struct known_hosts kh = KNOWN_HOSTS_INIT;
 	const struct known_entry *e;
@@ -118,7 +118,7 @@ static bool known_already(const char *path, const struct known_query *q, const c
 	bool found;
 
 	found = known_hosts_read(&kh, path) == 0 &&
-		known_hosts_check(&kh, &exact, type, key, key_len, &e) == KNOWN_MATCH;
+	        known_hosts_check(&kh, &exact, type, key, key_len, &e) == KNOWN_MATCH;
 	known_hosts_finish(&kh);
 	return found;
 }
@@ -133,7 +133,7 @@ static bool lacks_newline(int fd)
 }
 
 int known_hosts_append(const char *path, const struct known_query *q, const char *type,
-		       const uint8_t *key, size_t key_len, bool hashed)
+                       const uint8_t *key, size_t key_len, bool hashed)
 {
 	struct buf line = BUF_INIT;
 	int fd, rc;

@@ -77,9 +77,11 @@ static enum outcome login_gssapi(struct login *lg)
 
 	ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_DELEGATE_CREDENTIALS, &delegate);
 	if (cfg->gssapi_server)
-		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_SERVER_IDENTITY, cfg->gssapi_server);
+		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_SERVER_IDENTITY,
+		                cfg->gssapi_server);
 	if (cfg->gssapi_client)
-		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_CLIENT_IDENTITY, cfg->gssapi_client);
+		ssh_options_set(lg->session, SSH_OPTIONS_GSSAPI_CLIENT_IDENTITY,
+		                cfg->gssapi_client);
 	LOGIN_CALL(lg, rc, ssh_userauth_gssapi(lg->session));
 	if (lg->sc->packet_counter.out_packets != sent_before)
 		lg->tried |= SSH_AUTH_METHOD_GSSAPI_MIC;
@@ -233,7 +235,7 @@ static void explain_denied(struct login *lg, struct link_error *err)
 		buf_addf(&b, ") for user '%s'", cfg->user);
 	} else {
 		buf_addf(&b, "there is nothing to log in to '%s' with as user '%s'", cfg->host,
-			 cfg->user);
+		         cfg->user);
 	}
 	buf_add_str(&b, "; the server offers: ");
 	add_methods(&b, lg->methods);
@@ -241,14 +243,15 @@ static void explain_denied(struct login *lg, struct link_error *err)
 		buf_addf(&b, "; %s", lg->remark);
 	else if (lg->agent_error)
 		buf_addf(&b, "; the agent does not answer: %s", strerror(-lg->agent_error));
-	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done && !cfg->password_stdin &&
-		 usable & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
+	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done &&
+	         !cfg->password_stdin &&
+	         usable & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
 		buf_add_str(&b, "; there is no terminal to ask for a password on (see "
-				"password_stdin)");
+		                "password_stdin)");
 	else if (!lg->tried && usable & SSH_AUTH_METHOD_GSSAPI_MIC)
 		buf_add_str(&b, "; there is no Kerberos ticket (see kinit)");
 	conn_error(err, LINK_FAIL_AUTH, "%s",
-		   buf_failed(&b) ? "login refused" : (const char *)b.bytes);
+	           buf_failed(&b) ? "login refused" : (const char *)b.bytes);
 	buf_finish(&b);
 }
 
@@ -261,32 +264,34 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 		return -ECANCELED;
 	if (lg->error == -ETIMEDOUT) {
 		conn_error(err, LINK_FAIL_NETWORK, "the login to '%s' did not end within %u s",
-			   cfg->host, cfg->login_timeout_s);
+		           cfg->host, cfg->login_timeout_s);
 		return -ETIMEDOUT;
 	}
 	/* "Choose a new one" (60, RFC 4252 section 8) is a message that libssh ends the session for. */
 	if ((lg->tried & SSH_AUTH_METHOD_PASSWORD) && strstr(reason, "rejected packet (type 60)")) {
-		conn_error(err, LINK_FAIL_AUTH,
-			   "the password of '%s' on '%s' has expired: change it with ssh, then mount "
-			   "again",
-			   cfg->user, cfg->host);
+		conn_error(
+		    err, LINK_FAIL_AUTH,
+		    "the password of '%s' on '%s' has expired: change it with ssh, then mount "
+		    "again",
+		    cfg->user, cfg->host);
 		return -EACCES;
 	}
 	if (strcasestr(reason, "too many authentication failures") &&
 	    lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE)) {
 		conn_error(err, LINK_FAIL_AUTH, "'%s' took none of the answers for user '%s': %s",
-			   cfg->host, cfg->user, reason);
+		           cfg->host, cfg->user, reason);
 		return -EACCES;
 	}
 	if (strcasestr(reason, "too many authentication failures")) {
-		conn_error(err, LINK_FAIL_AUTH,
-			   "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
-			   "IdentityFile and IdentitiesOnly=yes",
-			   cfg->host, cfg->user, lg->key_count, reason);
+		conn_error(
+		    err, LINK_FAIL_AUTH,
+		    "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
+		    "IdentityFile and IdentitiesOnly=yes",
+		    cfg->host, cfg->user, lg->key_count, reason);
 		return -EACCES;
 	}
 	conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost during login: %s", cfg->host,
-		   reason);
+	           reason);
 	return -EPIPE;
 }
 
@@ -303,7 +308,7 @@ static int login_begin(struct login *lg)
 		lg->agent_error = agent_list(cfg->identity_agent, &lg->agent);
 		if (lg->agent_error)
 			log_info(LOG_SSH, "the agent at '%s' does not answer: %s",
-				 cfg->identity_agent, strerror(-lg->agent_error));
+			         cfg->identity_agent, strerror(-lg->agent_error));
 	}
 	memcpy(lg->remark, lg->sc->store.remark, sizeof(lg->remark));
 	lg->key_used = calloc(lg->sc->store.key_count + 1, sizeof(bool));

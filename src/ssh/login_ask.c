@@ -11,7 +11,7 @@
 #include "login_parts.h"
 
 /* Rounds of one keyboard-interactive exchange, and prompts of one round. */
-#define ROUND_MAX 16
+#define ROUND_MAX  16
 #define PROMPT_MAX 16
 
 void login_keep_password(struct ssh_conn *sc, struct secret *password)
@@ -36,7 +36,7 @@ struct secret *login_given_password(struct login *lg)
 		sc->store.stdin_read = true;
 		if (rc && !lg->remark[0])
 			snprintf(lg->remark, sizeof(lg->remark),
-				 "there is no password on standard input");
+			         "there is no password on standard input");
 	}
 	return sc->store.password;
 }
@@ -89,11 +89,11 @@ enum outcome login_password(struct login *lg)
 /* --- keyboard-interactive ------------------------------------------------------------------ */
 
 struct exchange {
-	struct secret *given;	/* a password that answers the first fitting prompt; NULL: none */
+	struct secret *given; /* a password that answers the first fitting prompt; NULL: none */
 	bool given_used;
-	struct secret *typed;	/* the answer to the only secret prompt, to be kept */
-	unsigned secret_count;	/* secret prompts answered */
-	bool asked;		/* the user was asked something */
+	struct secret *typed;  /* the answer to the only secret prompt, to be kept */
+	unsigned secret_count; /* secret prompts answered */
+	bool asked;            /* the user was asked something */
 	int error;
 };
 

@@ -123,7 +123,7 @@ ssh_key login_format_import(const struct secret *text, const struct secret *pass
 	if (is_binary(text))
 		return import_binary(text, passphrase);
 	if (ssh_pki_import_privkey_base64(text->bytes, passphrase ? passphrase->bytes : NULL, NULL,
-					  NULL, &key) != SSH_OK)
+	                                  NULL, &key) != SSH_OK)
 		return NULL;
 	return key;
 }
@@ -135,8 +135,7 @@ const char *login_format_remedy(const struct secret *text)
 	} formats[] = {
 	    {"PuTTY-User-Key-File-",
 	     "is a PuTTY key; convert it: puttygen KEY -O private-openssh -o NEWKEY"},
-	    {"---- BEGIN SSH2 ",
-	     "is a key of ssh.com; convert it: ssh-keygen -i -f KEY > NEWKEY"},
+	    {"---- BEGIN SSH2 ", "is a key of ssh.com; convert it: ssh-keygen -i -f KEY > NEWKEY"},
 	    {"<RSAKeyValue", "is an XML key; convert it to PEM: xmlsec1 or openssl can"},
 	    {"\"kty\"", "is a JSON web key; convert it: step crypto key format --pem KEY"},
 	};

@@ -62,7 +62,7 @@ static ssh_key import_asking(struct login *lg, struct login_key *k)
 	if (!key) {
 		k->refused = true;
 		snprintf(lg->remark, sizeof(lg->remark),
-			 "the passphrase of the key '%.120s' is not known", k->path);
+		         "the passphrase of the key '%.120s' is not known", k->path);
 	}
 	return key;
 }
@@ -80,9 +80,9 @@ static ssh_key private_key(struct login *lg, struct login_key *k)
 		key = login_format_import(k->text, k->passphrase);
 		if (!key)
 			snprintf(lg->remark, sizeof(lg->remark),
-				 "the key '%.120s' has a format that neither libssh nor OpenSSL "
-				 "can read",
-				 k->path);
+			         "the key '%.120s' has a format that neither libssh nor OpenSSL "
+			         "can read",
+			         k->path);
 	}
 	if (k->passphrase && !lg->sc->cfg.keep_password) {
 		secret_destroy(k->passphrase);
@@ -149,7 +149,7 @@ static enum outcome try_file(struct login *lg, struct login_key *k)
 
 /* Shows libssh `shown` as the agent's only key; `signer` is the agent's key that signs for it. */
 static enum outcome try_view(struct login *lg, const struct agent_key *shown,
-			     const struct agent_key *signer)
+                             const struct agent_key *signer)
 {
 	struct agent_view view;
 	enum outcome out;
@@ -203,7 +203,8 @@ static enum outcome try_agent(struct login *lg, size_t index)
 	lg->agent_used[index] = true;
 	for (size_t i = 0; i < st->certificate_count && out == LOGIN_DENIED; i++) {
 		const struct login_blob *c = &st->certificates[i].blob;
-		struct agent_key shown = {.blob = c->bytes, .blob_len = c->len, .comment = ak->comment};
+		struct agent_key shown = {
+		    .blob = c->bytes, .blob_len = c->len, .comment = ak->comment};
 
 		if (login_certifies(c, &blob) && !agent_has(lg, c))
 			out = try_view(lg, &shown, ak);
@@ -223,7 +224,7 @@ static enum outcome try_in_agent(struct login *lg, const struct login_key *k, bo
 			struct login_blob blob = blob_of(&lg->agent.at[i]);
 
 			if (!(bare ? login_blob_equal(&blob, &k->blob)
-				   : login_certifies(&blob, &k->blob)))
+			           : login_certifies(&blob, &k->blob)))
 				continue;
 			*found = true;
 			if (!lg->agent_used[i])

@@ -19,18 +19,18 @@ struct login {
 	struct ssh_conn *sc;
 	ssh_session session;
 	struct prompt prompt;
-	int methods;	     /* SSH_AUTH_METHOD_*: what the server accepts now */
-	int done_methods;    /* those that counted towards a partial success, except keys */
-	int accepted;	     /* those that did, with keys */
-	unsigned tried;	     /* SSH_AUTH_METHOD_* really tried */
-	unsigned key_count;  /* keys offered */
-	bool *key_used;	     /* store.keys that counted towards a partial success */
+	int methods;        /* SSH_AUTH_METHOD_*: what the server accepts now */
+	int done_methods;   /* those that counted towards a partial success, except keys */
+	int accepted;       /* those that did, with keys */
+	unsigned tried;     /* SSH_AUTH_METHOD_* really tried */
+	unsigned key_count; /* keys offered */
+	bool *key_used;     /* store.keys that counted towards a partial success */
 	struct agent_keys agent;
-	bool *agent_used;    /* agent keys offered already */
-	int agent_error;     /* of listing */
-	int old_agent_fd;    /* of the last view, which libssh still holds; -1: none */
-	int error;	     /* with LOGIN_STOPPED */
-	char remark[256];    /* something to add to the error: a key that could not be read */
+	bool *agent_used; /* agent keys offered already */
+	int agent_error;  /* of listing */
+	int old_agent_fd; /* of the last view, which libssh still holds; -1: none */
+	int error;        /* with LOGIN_STOPPED */
+	char remark[256]; /* something to add to the error: a key that could not be read */
 };
 
 /*

@@ -76,7 +76,7 @@ bool login_certifies(const struct login_blob *certificate, const struct login_bl
 	rest_len = key->len - key_type_len;
 	return nonce_len && rest_len && certificate->len - type_len - nonce_len >= rest_len &&
 	       memcmp(certificate->bytes + type_len + nonce_len, key->bytes + key_type_len,
-		      rest_len) == 0;
+	              rest_len) == 0;
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -279,8 +279,7 @@ int login_store_load(struct ssh_conn *sc)
 	if (st->loaded)
 		return 0;
 	st->keys = calloc(key_max + 1, sizeof(*st->keys));
-	st->certificates =
-	    calloc(key_max + cfg->certificates.count + 1, sizeof(*st->certificates));
+	st->certificates = calloc(key_max + cfg->certificates.count + 1, sizeof(*st->certificates));
 	if (!st->keys || !st->certificates)
 		return -ENOMEM;
 	for (size_t i = 0; i < cfg->certificates.count; i++)

@@ -30,8 +30,8 @@
 
 struct mux {
 	struct ssh_strings more; /* the command line of a further process */
-	char dir[32];		 /* ours; "": the user has a ControlPath */
-	char path[48];		 /* of the socket in it */
+	char dir[32];            /* ours; "": the user has a ControlPath */
+	char path[48];           /* of the socket in it */
 };
 
 /* `argv` with `extra` put in. Return: 0 or -ENOMEM. */
@@ -89,7 +89,8 @@ static int ask_control_path(char *const argv[], size_t at, bool *own)
 		if (buf_failed(&answer) || !strstr(text, "\nhostname "))
 			rc = -ENOTSUP;
 		else
-			*own = strstr(text, "\ncontrolpath ") && !strstr(text, "\ncontrolpath none");
+			*own =
+			    strstr(text, "\ncontrolpath ") && !strstr(text, "\ncontrolpath none");
 	}
 	child_end(&ch, false);
 	buf_finish(&answer);
@@ -122,15 +123,15 @@ static void finish(void *arg)
 
 /* Return: 0 or a negative errno. */
 static int build(struct mux *mux, bool own, char *const argv[], size_t at,
-		 struct ssh_strings *first)
+                 struct ssh_strings *first)
 {
 	char control_path[80] = "-oControlPath=none";
 	/* Without the master there is no other way: it must not log in by itself. */
 	const char *const through[] = {"-oControlMaster=no", "-oProxyCommand=false",
-				       "-oBatchMode=yes", own ? NULL : control_path, NULL};
+	                               "-oBatchMode=yes", own ? NULL : control_path, NULL};
 	/* "auto" and not "yes": it clears away the socket of a master that was killed. */
 	const char *const master[] = {"-oControlMaster=auto", "-oControlPersist=no", control_path,
-				      NULL};
+	                              NULL};
 	int rc;
 
 	if (!own) {

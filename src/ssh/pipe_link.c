@@ -29,8 +29,8 @@
  */
 #define SILENCE_S     15
 #define SILENCE_COUNT 3
-#define READ_LEN (256 * 1024)
-#define IOV_COUNT 64
+#define READ_LEN      (256 * 1024)
+#define IOV_COUNT     64
 
 /* One turn reads or writes at most this much before it looks at the mailboxes again. */
 #define TURN_LEN (4 * READ_LEN)
@@ -55,9 +55,9 @@ struct pipe_link {
 	int given_in, given_out; /* PIPE_FDS, -1 once used up */
 
 	struct child child;
-	int in, out; /* -1: not connected; equal for sockets */
+	int in, out;  /* -1: not connected; equal for sockets */
 	bool is_pipe; /* `out` is not a socket: sendmsg() does not apply */
-	bool heard;  /* a byte has come over this connection */
+	bool heard;   /* a byte has come over this connection */
 	uint8_t *read_buf;
 };
 
@@ -79,7 +79,7 @@ static int connect_command(struct pipe_link *p, struct link_error *err)
 	rc = child_spawn(&p->child, p->argv, flags);
 	if (rc) {
 		conn_error(err, LINK_FAIL_NETWORK, "cannot run '%s': %s", p->argv[0],
-			   strerror(-rc));
+		           strerror(-rc));
 		return rc;
 	}
 	p->in = p->out = p->child.fd;
@@ -148,7 +148,7 @@ fail:
 		close(fd);
 	if (rc != -ECANCELED)
 		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to vsock %u:%u: %s",
-			   p->vsock_cid, p->vsock_port, strerror(-rc));
+		           p->vsock_cid, p->vsock_port, strerror(-rc));
 	return rc;
 }
 
@@ -156,7 +156,7 @@ static int connect_fds(struct pipe_link *p, struct link_error *err)
 {
 	if (p->given_in < 0) {
 		conn_error(err, LINK_FAIL_NETWORK,
-			   "the given connection has ended and cannot be opened again");
+		           "the given connection has ended and cannot be opened again");
 		return -ENOTCONN;
 	}
 	p->in = p->given_in;
@@ -167,7 +167,7 @@ static int connect_fds(struct pipe_link *p, struct link_error *err)
 		int rc = -errno;
 
 		conn_error(err, LINK_FAIL_NETWORK, "cannot use the given descriptors: %s",
-			   strerror(-rc));
+		           strerror(-rc));
 		return rc;
 	}
 	return 0;
@@ -281,7 +281,7 @@ static int command_ended(struct pipe_link *p, struct link_error *err)
 		snprintf(how, sizeof(how), "was killed by signal %d", WTERMSIG(status));
 	child_last_line(&p->child, line, sizeof(line));
 	conn_error(err, p->heard ? LINK_FAIL_NETWORK : classify(&p->child), "'%s' %s%s%s",
-		   p->argv[0], how, line[0] ? ": " : "", line);
+	           p->argv[0], how, line[0] ? ": " : "", line);
 	return -EPIPE;
 }
 
@@ -293,7 +293,7 @@ static int pipe_ended(struct pipe_link *p, int error, struct link_error *err)
 		conn_error(err, LINK_FAIL_NETWORK, "connection lost: %s", strerror(error));
 	else
 		conn_error(err, p->heard ? LINK_FAIL_NETWORK : LINK_FAIL_SFTP,
-			   "the server closed the connection");
+		           "the server closed the connection");
 	return error ? -error : -EPIPE;
 }
 

@@ -137,9 +137,8 @@ static struct member *choose(struct pool *p, enum lane_class lane_class)
 	struct member *first = &p->members[0], *best = NULL;
 	unsigned max = lane_max(p);
 
-	if (first->lane_count < max &&
-	    ((lane_class != LANE_BULK && lane_class != LANE_COPY) ||
-	     bulk_count(p, first) < FIRST_BULK_LANES))
+	if (first->lane_count < max && ((lane_class != LANE_BULK && lane_class != LANE_COPY) ||
+	                                bulk_count(p, first) < FIRST_BULK_LANES))
 		return first;
 	for (unsigned i = 0; i < p->member_max; i++) {
 		struct member *m = &p->members[i];
@@ -174,7 +173,7 @@ static int member_watch(struct pool *p, struct member *m)
 	m->link->events = &member_events;
 	m->link->events_ctx = m;
 	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, link_dispatch_fd(m->link), &event) ? -errno
-										       : 0;
+	                                                                                : 0;
 }
 
 static int member_make(struct pool *p, struct member *m)
@@ -467,7 +466,8 @@ static void pool_close_lane(struct link *link, uint32_t id)
 		link_close_lane(m->link, id);
 	lane_free(l);
 	/* A process that carries nothing else is of no further use. */
-	if (m != &p->members[0] && m->lane_count == 0 && m->state == MEMBER_UP && lane_max(p) == 1) {
+	if (m != &p->members[0] && m->lane_count == 0 && m->state == MEMBER_UP &&
+	    lane_max(p) == 1) {
 		m->retiring = true;
 		link_reset(m->link);
 	}
@@ -585,7 +585,7 @@ static const struct link_ops pool_ops = {
 };
 
 struct link *pool_link_create(struct link *first, unsigned link_max,
-			      const struct pool_source *source)
+                              const struct pool_source *source)
 {
 	struct pool *p = calloc(1, sizeof(*p) + link_max * sizeof(p->members[0]));
 

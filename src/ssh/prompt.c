@@ -180,7 +180,7 @@ static void release_signals(const struct sigaction *old)
 }
 
 static int ask_terminal_once(const struct prompt *p, enum prompt_kind kind, const char *text,
-			     struct secret *s)
+                             struct secret *s)
 {
 	struct sigaction old_actions[CAUGHT_COUNT];
 	struct termios old_term, term;
@@ -208,7 +208,7 @@ static int ask_terminal_once(const struct prompt *p, enum prompt_kind kind, cons
 }
 
 static int ask_terminal(const struct prompt *p, enum prompt_kind kind, const char *text,
-			struct secret *s)
+                        struct secret *s)
 {
 	int rc;
 
@@ -222,7 +222,7 @@ static int ask_terminal(const struct prompt *p, enum prompt_kind kind, const cha
 }
 
 static int ask_program(const struct prompt *p, enum prompt_kind kind, const char *program,
-		       const char *text, struct secret *s)
+                       const char *text, struct secret *s)
 {
 	struct child ch;
 	char *argv[] = {(char *)program, (char *)text, NULL};
@@ -251,7 +251,7 @@ static int ask_program(const struct prompt *p, enum prompt_kind kind, const char
 }
 
 int prompt_ask(const struct prompt *p, enum prompt_kind kind, const char *text,
-	       struct secret **answer)
+               struct secret **answer)
 {
 	bool terminal;
 	const char *program = choose(p, &terminal);

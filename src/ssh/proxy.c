@@ -140,8 +140,9 @@ static int socks5_method(struct proxy_talk *t)
 	if (t->in[1] == 0)
 		return socks5_ask(t);
 	if (t->in[1] != 2 || !p->user)
-		return fail(t, EACCES, p->user ? "proxy authentication failed: it takes no password"
-					       : "proxy authentication failed: it wants a user");
+		return fail(t, EACCES,
+		            p->user ? "proxy authentication failed: it takes no password"
+		                    : "proxy authentication failed: it wants a user");
 	put_u8(t, 1);
 	put_u8(t, (unsigned)strlen(p->user));
 	put(t, p->user, strlen(p->user));
@@ -171,8 +172,8 @@ static int socks5_reply(struct proxy_talk *t)
 		return fail(t, EPROTO, "it does not speak SOCKS 5");
 	if (code)
 		return fail(t, ECONNREFUSED, "%s",
-			    code < sizeof(reasons) / sizeof(reasons[0]) ? reasons[code]
-									: "unknown failure");
+		            code < sizeof(reasons) / sizeof(reasons[0]) ? reasons[code]
+		                                                        : "unknown failure");
 	/* One byte of the address has been read: of a name its length. */
 	if (type != 1 && type != 3 && type != 4)
 		return fail(t, EPROTO, "it does not speak SOCKS 5");
@@ -194,7 +195,8 @@ static int http_begin(struct proxy_talk *t)
 	len = snprintf(head, sizeof(head), "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", place, place);
 	put(t, head, (size_t)len);
 	if (p->user) {
-		size_t user_len = strlen(p->user), password_len = p->password ? p->password->len : 0;
+		size_t user_len = strlen(p->user),
+		       password_len = p->password ? p->password->len : 0;
 
 		memcpy(plain, p->user, user_len);
 		plain[user_len] = ':';
@@ -220,9 +222,10 @@ static int http_status_line(struct proxy_talk *t)
 	    sscanf(line + 9, "%3d", &t->status) != 1 || t->status < 100)
 		return fail(t, EPROTO, "it does not speak HTTP");
 	if (t->status == 407)
-		return fail(t, EACCES, t->proxy->user ? "proxy authentication failed: %.200s"
-						      : "proxy authentication required: %.200s",
-			    line + 9);
+		return fail(t, EACCES,
+		            t->proxy->user ? "proxy authentication failed: %.200s"
+		                           : "proxy authentication required: %.200s",
+		            line + 9);
 	if (t->status >= 300)
 		return fail(t, ECONNREFUSED, "it answers: %.200s", line + 9);
 	return 0;
@@ -295,7 +298,8 @@ int proxy_talk_feed(struct proxy_talk *t, const uint8_t *bytes, size_t len)
 	case STEP_SOCKS5_METHOD:
 		return socks5_method(t);
 	case STEP_SOCKS5_LOGIN:
-		return t->in[1] == 0 ? socks5_ask(t) : fail(t, EACCES, "proxy authentication failed");
+		return t->in[1] == 0 ? socks5_ask(t)
+		                     : fail(t, EACCES, "proxy authentication failed");
 	case STEP_SOCKS5_REPLY:
 		return socks5_reply(t);
 	case STEP_SOCKS5_ADDRESS:

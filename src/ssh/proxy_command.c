@@ -46,13 +46,13 @@ static int take_descriptor(struct ssh_conn *sc, struct link_error *err)
 {
 	struct pollfd pfd = {.fd = sc->proxy.fd, .events = POLLIN};
 	int rc = conn_wait(&sc->top->conn, &pfd, 1,
-			   conn_now_ms() + (int64_t)sc->cfg.connect_timeout_s * 1000);
+	                   conn_now_ms() + (int64_t)sc->cfg.connect_timeout_s * 1000);
 	int fd = rc > 0 ? receive_descriptor(sc->proxy.fd) : rc < 0 ? rc : -ETIMEDOUT;
 
 	if (fd == -ETIMEDOUT)
 		conn_error(err, LINK_FAIL_PROXY,
-			   "the proxy for '%s' passed no descriptor within %u s (ProxyUseFdpass)",
-			   sc->cfg.host, sc->cfg.connect_timeout_s);
+		           "the proxy for '%s' passed no descriptor within %u s (ProxyUseFdpass)",
+		           sc->cfg.host, sc->cfg.connect_timeout_s);
 	else if (fd < 0 && fd != -ECANCELED)
 		ssh_conn_proxy_error(sc, err);
 	child_end(&sc->proxy, true);
@@ -78,6 +78,6 @@ int proxy_command_connect(struct ssh_conn *sc, struct link_error *err)
 	}
 	sc->address[0] = '\0';
 	log_info(LOG_SSH, "connecting to '%s' through a proxy command, pid=%d", sc->cfg.host,
-		 (int)sc->proxy.pid);
+	         (int)sc->proxy.pid);
 	return sc->cfg.proxy_fdpass ? take_descriptor(sc, err) : sc->proxy.fd;
 }

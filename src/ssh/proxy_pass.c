@@ -61,17 +61,17 @@ static int explain(const struct proxy_talk *t, ssize_t rc, struct link_error *er
 
 	if (rc == -ECANCELED)
 		return -ECANCELED;
-	conn_error(err, LINK_FAIL_PROXY, "proxy '%s' port %u: cannot reach '%s' port %u: %s", p->host,
-		   p->port, t->host, t->port,
-		   t->error[0]		? t->error
-		   : rc == 0		? "it does not answer"
-		   : rc == -ECONNRESET	? "it closed the connection"
-					: strerror((int)-rc));
+	conn_error(err, LINK_FAIL_PROXY, "proxy '%s' port %u: cannot reach '%s' port %u: %s",
+	           p->host, p->port, t->host, t->port,
+	           t->error[0]         ? t->error
+	           : rc == 0           ? "it does not answer"
+	           : rc == -ECONNRESET ? "it closed the connection"
+	                               : strerror((int)-rc));
 	return rc ? (int)rc : -ETIMEDOUT;
 }
 
 int proxy_pass(struct conn *c, int fd, const struct proxy *p, const char *host, unsigned port,
-	       int64_t deadline_ms, struct link_error *err)
+               int64_t deadline_ms, struct link_error *err)
 {
 	struct proxy_talk t;
 	uint8_t bytes[512];

@@ -13,9 +13,9 @@ static const struct scheme {
 	enum proxy_type type;
 	unsigned port;
 } schemes[] = {
-    {"socks4://", PROXY_SOCKS4, 1080},	{"socks4a://", PROXY_SOCKS4A, 1080},
-    {"socks5://", PROXY_SOCKS5, 1080},	{"socks5h://", PROXY_SOCKS5, 1080},
-    {"socks://", PROXY_SOCKS5, 1080},	{"http://", PROXY_HTTP, 80},
+    {"socks4://", PROXY_SOCKS4, 1080}, {"socks4a://", PROXY_SOCKS4A, 1080},
+    {"socks5://", PROXY_SOCKS5, 1080}, {"socks5h://", PROXY_SOCKS5, 1080},
+    {"socks://", PROXY_SOCKS5, 1080},  {"http://", PROXY_HTTP, 80},
 };
 
 static int hex_digit(char c)

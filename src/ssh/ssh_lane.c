@@ -25,7 +25,7 @@
 #include "util/log.h"
 
 /* The window of a lane, and that of one for data: 1 Gbit/s times 200 ms is 25 MB. */
-#define WINDOW_LEN (2u << 20)
+#define WINDOW_LEN      (2u << 20)
 #define WINDOW_BULK_LEN (32u << 20)
 
 /* Each WINDOW_ADJUST is worth at least this much, and comes before a quarter is used. */
@@ -53,7 +53,7 @@ enum lane_phase {
 };
 
 struct ssh_lane {
-	struct lane lane; /* first */
+	struct lane lane;    /* first */
 	ssh_channel channel; /* NULL: libssh has freed it */
 	struct ssh_channel_callbacks_struct callbacks;
 	enum lane_phase phase;
@@ -77,7 +77,7 @@ static struct ssh_conn *conn_of_lane(struct ssh_lane *sl)
 /* --- what libssh tells us ------------------------------------------------------------------ */
 
 static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_t len,
-		   int is_stderr, void *userdata)
+                   int is_stderr, void *userdata)
 {
 	struct ssh_lane *sl = userdata;
 
@@ -127,7 +127,7 @@ static void refuse(struct ssh_lane *sl, const char *what)
 	if (ssh_conn_is_dead(sc))
 		return;
 	conn_error(&err, LINK_FAIL_SFTP, "'%s' %s: %s", sc->cfg.host, what,
-		   ssh_get_error(sc->session));
+	           ssh_get_error(sc->session));
 	log_info(LOG_SSH, "lane=%u: %s", sl->lane.id, err.text);
 	conn_lane_refused(&sl->lane, &err);
 }
@@ -141,12 +141,12 @@ static void refuse_sftp(struct ssh_lane *sl)
 		return;
 	if (sc->cfg.sftp_server)
 		conn_error(&err, LINK_FAIL_SFTP, "'%s' refuses to run its SFTP server '%s'",
-			   sc->cfg.host, sc->cfg.sftp_server);
+		           sc->cfg.host, sc->cfg.sftp_server);
 	else
 		conn_error(&err, LINK_FAIL_SFTP,
-			   "'%s' has no sftp subsystem; name its program with -o "
-			   "sftp_server=/usr/lib/openssh/sftp-server",
-			   sc->cfg.host);
+		           "'%s' has no sftp subsystem; name its program with -o "
+		           "sftp_server=/usr/lib/openssh/sftp-server",
+		           sc->cfg.host);
 	conn_lane_refused(&sl->lane, &err);
 }
 
@@ -171,7 +171,7 @@ static bool send_env(struct ssh_lane *sl)
 		char name[128];
 
 		snprintf(name, sizeof(name), "%.*s", (int)(value - 1 - env->at[sl->env_index]),
-			 env->at[sl->env_index]);
+		         env->at[sl->env_index]);
 		if (ssh_channel_request_env(sl->channel, name, value) == SSH_AGAIN)
 			return false;
 	}
@@ -309,7 +309,7 @@ static void *read_area(void)
 	if (have)
 		return have;
 	have = mmap(NULL, WINDOW_BULK_LEN, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (have == MAP_FAILED)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&area, &none, have)) {
@@ -475,10 +475,10 @@ static int session_lost(struct ssh_conn *sc, struct link_error *err)
 		ssh_conn_proxy_error(root, err);
 	else if (hop)
 		conn_error(err, LINK_FAIL_NETWORK, "connection to jump host '%s' lost: %s",
-			   hop->cfg.host, ssh_conn_reason(hop));
+		           hop->cfg.host, ssh_conn_reason(hop));
 	else
 		conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost: %s", sc->cfg.host,
-			   ssh_conn_reason(sc));
+		           ssh_conn_reason(sc));
 	return -EPIPE;
 }
 

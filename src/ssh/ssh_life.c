@@ -106,9 +106,8 @@ void ssh_life_probe(struct conn *c)
 
 static void lost(struct ssh_conn *sc, int64_t now_ms)
 {
-	conn_fail(&sc->conn, LINK_FAIL_NETWORK,
-		  "'%s' has not answered for %lld s: connection lost", sc->cfg.host,
-		  (long long)((now_ms - sc->life.heard_ms) / 1000));
+	conn_fail(&sc->conn, LINK_FAIL_NETWORK, "'%s' has not answered for %lld s: connection lost",
+	          sc->cfg.host, (long long)((now_ms - sc->life.heard_ms) / 1000));
 }
 
 void ssh_life_tick(struct ssh_conn *sc)

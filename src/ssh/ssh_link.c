@@ -45,8 +45,9 @@ static int ask_proxy_password(struct ssh_conn *sc, struct link_error *err)
 	rc = prompt_ask(&prompt, PROMPT_SECRET, text, &proxy->password);
 	if (rc)
 		conn_error(err, LINK_FAIL_PROXY,
-			   "there is no password for user '%s' of proxy '%s': name a file with -o "
-			   "proxy_password_file", proxy->user, proxy->host);
+		           "there is no password for user '%s' of proxy '%s': name a file with -o "
+		           "proxy_password_file",
+		           proxy->user, proxy->host);
 	return rc;
 }
 
@@ -86,7 +87,8 @@ static int connect_by_proxy(struct ssh_conn *sc, const struct dial *to, struct l
 		close(fd);
 		return rc;
 	}
-	log_info(LOG_SSH, "connected to '%s' port %u by proxy '%s'", to->host, to->port, proxy->host);
+	log_info(LOG_SSH, "connected to '%s' port %u by proxy '%s'", to->host, to->port,
+	         proxy->host);
 	return fd;
 }
 
@@ -105,7 +107,8 @@ static int connect_direct(struct ssh_conn *sc, struct link_error *err)
 	    .keepalive = cfg->tcp_keepalive,
 	    .ip_qos = cfg->ip_qos,
 	};
-	int fd = cfg->proxy.type ? connect_by_proxy(sc, &d, err) : dial_tcp(&sc->top->conn, &d, err);
+	int fd =
+	    cfg->proxy.type ? connect_by_proxy(sc, &d, err) : dial_tcp(&sc->top->conn, &d, err);
 
 	if (fd < 0)
 		return fd;
@@ -167,7 +170,7 @@ int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
 	strings_finish(&sc->refused_keys);
 	if (!rc)
 		log_info(LOG_SSH, "logged in to '%s' as '%s' (%s, %s)", sc->cfg.host, sc->cfg.user,
-			 ssh_get_serverbanner(sc->session), ssh_get_cipher_out(sc->session));
+		         ssh_get_serverbanner(sc->session), ssh_get_cipher_out(sc->session));
 	return rc;
 }
 
@@ -238,7 +241,7 @@ static void say_goodbye(struct ssh_conn *sc)
 		jump_pump(sc);
 		ssh_event_dopoll(sc->event, 10);
 	} while ((ssh_get_status(sc->session) & SSH_WRITE_PENDING) && !ssh_conn_is_dead(sc) &&
-		 conn_now_ms() < deadline_ms);
+	         conn_now_ms() < deadline_ms);
 	if (ssh_conn_is_dead(sc))
 		return;
 	if (!sc->via)
@@ -400,6 +403,6 @@ const char *ssh_link_version(void)
 	static char text[128];
 
 	snprintf(text, sizeof(text), "libssh %s, %s", ssh_version(0),
-		 OpenSSL_version(OPENSSL_VERSION));
+	         OpenSSL_version(OPENSSL_VERSION));
 	return text;
 }

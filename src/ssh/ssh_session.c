@@ -107,7 +107,7 @@ static bool cpu_has_aes(void)
 
 /* Sets the names one by one only to see which of them libssh has. */
 static void tell_unknown(struct ssh_conn *sc, enum ssh_options_e option, const char *value,
-			 const char *keyword)
+                         const char *keyword)
 {
 	struct buf unknown = BUF_INIT;
 	char name[128];
@@ -123,13 +123,13 @@ static void tell_unknown(struct ssh_conn *sc, enum ssh_options_e option, const c
 	}
 	if (unknown.len && !buf_failed(&unknown))
 		log_verbose(LOG_SSH, "libssh does not have these of %s:%.*s", keyword,
-			    (int)unknown.len, (const char *)unknown.bytes);
+		            (int)unknown.len, (const char *)unknown.bytes);
 	buf_finish(&unknown);
 }
 
 /* A list that holds nothing libssh knows is an error; what it does not know of it is left out. */
 static int set_list(struct ssh_conn *sc, enum ssh_options_e option, const char *value,
-		    const char *keyword, struct link_error *err)
+                    const char *keyword, struct link_error *err)
 {
 	if (!value)
 		return 0;
@@ -137,8 +137,8 @@ static int set_list(struct ssh_conn *sc, enum ssh_options_e option, const char *
 		tell_unknown(sc, option, value, keyword);
 	if (ssh_options_set(sc->session, option, value) == 0)
 		return 0;
-	conn_error(err, LINK_FAIL_NETWORK, "no algorithm of %s '%s' is supported by libssh", keyword,
-		   value);
+	conn_error(err, LINK_FAIL_NETWORK, "no algorithm of %s '%s' is supported by libssh",
+	           keyword, value);
 	return -EINVAL;
 }
 
@@ -162,7 +162,7 @@ static int set_algorithms(struct ssh_conn *sc, struct link_error *err)
 		rc = set_list(sc, SSH_OPTIONS_KEY_EXCHANGE, cfg->kex, "KexAlgorithms", err);
 	if (!rc)
 		rc = set_list(sc, SSH_OPTIONS_PUBLICKEY_ACCEPTED_TYPES, cfg->pubkey_algorithms,
-			      "PubkeyAcceptedAlgorithms", err);
+		              "PubkeyAcceptedAlgorithms", err);
 	if (rc)
 		return rc;
 	rc = host_key_preference(sc, &host_keys, err);
@@ -188,7 +188,8 @@ static int set_options(struct ssh_conn *sc)
 	rc |= ssh_options_set(sc->session, SSH_OPTIONS_HOST, cfg->hostname);
 	rc |= ssh_options_set(sc->session, SSH_OPTIONS_USER, cfg->user);
 	rc |= ssh_options_set(sc->session, SSH_OPTIONS_FD, &sc->session_fd);
-	rc |= ssh_options_set(sc->session, SSH_OPTIONS_COMPRESSION, cfg->compression ? "yes" : "no");
+	rc |=
+	    ssh_options_set(sc->session, SSH_OPTIONS_COMPRESSION, cfg->compression ? "yes" : "no");
 	if (rekey_len)
 		rc |= ssh_options_set(sc->session, SSH_OPTIONS_REKEY_DATA, &rekey_len);
 	if (rekey_s)
@@ -259,7 +260,7 @@ void ssh_conn_proxy_error(struct ssh_conn *sc, struct link_error *err)
 			;
 	child_last_line(&sc->proxy, line, sizeof(line));
 	conn_error(err, LINK_FAIL_PROXY, "the proxy for '%s' ended%s%s", sc->cfg.host,
-		   line[0] ? ": " : " without a word", line);
+	           line[0] ? ": " : " without a word", line);
 }
 
 /* The limit of the phase that the handshake is in. */
@@ -272,12 +273,12 @@ static int handshake_timed_out(struct ssh_conn *sc, struct link_error *err)
 {
 	if (ssh_get_serverbanner(sc->session))
 		conn_error(err, LINK_FAIL_NETWORK,
-			   "the key exchange with '%s' did not end within %u s", sc->cfg.host,
-			   sc->cfg.login_timeout_s);
+		           "the key exchange with '%s' did not end within %u s", sc->cfg.host,
+		           sc->cfg.login_timeout_s);
 	else
 		conn_error(err, LINK_FAIL_NETWORK,
-			   "no SSH banner from '%s' port %u within %u s: is it an SSH server?",
-			   sc->cfg.hostname, sc->cfg.port, sc->cfg.banner_timeout_s);
+		           "no SSH banner from '%s' port %u within %u s: is it an SSH server?",
+		           sc->cfg.hostname, sc->cfg.port, sc->cfg.banner_timeout_s);
 	return -ETIMEDOUT;
 }
 
@@ -291,10 +292,10 @@ static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
 		ssh_conn_proxy_error(sc, err);
 	else if (strstr(why, "no match for method"))
 		conn_error(err, LINK_FAIL_NETWORK, "'%s' and we have no algorithm in common: %s",
-			   sc->cfg.host, strstr(why, "no match for method"));
+		           sc->cfg.host, strstr(why, "no match for method"));
 	else
 		conn_error(err, LINK_FAIL_NETWORK, "key exchange with '%s' port %u failed: %s",
-			   sc->cfg.hostname, sc->cfg.port, ssh_conn_reason(sc));
+		           sc->cfg.hostname, sc->cfg.port, ssh_conn_reason(sc));
 	return -EPROTO;
 }
 
@@ -358,8 +359,8 @@ static int check_rsa_size(struct ssh_conn *sc, struct link_error *err)
 	bits = server_rsa_bits(sc);
 	if (bits && bits < (unsigned)min_bits) {
 		conn_error(err, LINK_FAIL_HOSTKEY,
-			   "the RSA host key of '%s' has %u bits, RequiredRSASize asks for %d",
-			   sc->cfg.host, bits, min_bits);
+		           "the RSA host key of '%s' has %u bits, RequiredRSASize asks for %d",
+		           sc->cfg.host, bits, min_bits);
 		return -EACCES;
 	}
 	return ssh_options_set(sc->session, SSH_OPTIONS_RSA_MIN_SIZE, &min_bits) ? -EINVAL : 0;

@@ -142,7 +142,7 @@ int log_parse_levels(const char *text, bool apply)
 			return -EINVAL;
 		while (category < LOG_CATEGORY_COUNT &&
 		       (strlen(category_names[category]) != name_len ||
-			memcmp(category_names[category], name, name_len) != 0))
+		        memcmp(category_names[category], name, name_len) != 0))
 			category++;
 		level = log_level_of(name + name_len + 1, strcspn(name, ":") - name_len - 1);
 		if (category == LOG_CATEGORY_COUNT || level < 0)

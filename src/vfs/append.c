@@ -36,7 +36,8 @@ void append_finish(struct file *f)
 
 bool append_continues(const struct file *f, pid_t pid, uint64_t off)
 {
-	return f->gather && f->appender && f->appender == pid && f->gather_off + f->gather_len == off;
+	return f->gather && f->appender && f->appender == pid &&
+	       f->gather_off + f->gather_len == off;
 }
 
 void append_gathered(struct file *f, pid_t pid, size_t at)

@@ -42,7 +42,8 @@ struct be_status async_status(int err)
 		return (struct be_status){.code = BE_OK, .text = ""};
 	if (err == -ENOENT)
 		return (struct be_status){.code = BE_NO_SUCH_FILE, .text = ""};
-	return (struct be_status){.code = BE_ERRNO, .err = -err, .text = "an earlier change failed"};
+	return (struct be_status){
+	    .code = BE_ERRNO, .err = -err, .text = "an earlier change failed"};
 }
 
 void async_new_dir(struct async *a, const char *path)
@@ -136,7 +137,7 @@ int answer_attr(struct async *a, be_attr_fn *done, void *arg, int err, const str
 }
 
 int answer_mkdir(struct async *a, be_attr_fn *done, void *arg, const struct be_attr *attr,
-		 const char *path)
+                 const char *path)
 {
 	struct answer *n = answer_create(a, arg, path);
 
@@ -163,7 +164,7 @@ int answer_status(struct async *a, be_status_fn *done, void *arg, int err)
 }
 
 int answer_open(struct async *a, be_open_fn *done, void *arg, struct be_file *f,
-		const struct be_attr *attr, int err)
+                const struct be_attr *attr, int err)
 {
 	struct answer *n = answer_create(a, arg, NULL);
 
@@ -180,7 +181,7 @@ int answer_open(struct async *a, be_open_fn *done, void *arg, struct be_file *f,
 }
 
 int answer_read(struct async *a, be_read_fn *done, void *arg, struct data *block, size_t len,
-		int err)
+                int err)
 {
 	struct answer *n = answer_create(a, arg, NULL);
 
@@ -245,10 +246,12 @@ void async_failed(struct async *a, const struct change *c, const char *what, boo
 	if (!a->barrier_err)
 		a->barrier_err = c->err;
 	if (c->sent)
-		log_error(LOG_VFS, "postponed %s of '%s' failed: %s", what, path, strerror(-c->err));
+		log_error(LOG_VFS, "postponed %s of '%s' failed: %s", what, path,
+		          strerror(-c->err));
 	else
-		log_error(LOG_VFS, "postponed %s of '%s' was not sent: what it builds on failed: %s",
-			  what, path, strerror(-c->err));
+		log_error(LOG_VFS,
+		          "postponed %s of '%s' was not sent: what it builds on failed: %s", what,
+		          path, strerror(-c->err));
 	if (c->at.name)
 		forget_name(a->v, path, exists);
 	if (c->at2.name)
@@ -256,7 +259,7 @@ void async_failed(struct async *a, const struct change *c, const char *what, boo
 }
 
 void async_errno(struct async *a, const struct errno_query *q, const struct be_status *st,
-		 void (*done)(void *arg, int err), void *arg)
+                 void (*done)(void *arg, int err), void *arg)
 {
 	struct errno_query query = *q;
 
@@ -397,7 +400,7 @@ static int async_statvfs(struct backend *b, const char *path, be_statvfs_fn *don
 }
 
 static int async_id_names(struct backend *b, const struct be_ids *users,
-			  const struct be_ids *groups, be_id_names_fn *done, void *arg)
+                          const struct be_ids *groups, be_id_names_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 

@@ -12,7 +12,7 @@
 #include "vfs/listing.h"
 
 /* The free space must be this fresh, and cover twice what is unsent and this much more. */
-#define SPACE_LIFE_MS	 5000
+#define SPACE_LIFE_MS    5000
 #define SPACE_REFRESH_MS 2500
 #define SPACE_MARGIN_LEN (64ULL * 1024 * 1024)
 
@@ -62,8 +62,8 @@ static void see_cached(struct vfs *v, const char *name, struct seen *s)
 	s->node = d ? d->node : NULL;
 	if (d && d->expires_ms > now_ms) {
 		bool known = d->node && d->node->attr.valid &&
-			     (d->node->attr_expires_ms > now_ms || d->node->dirty ||
-			      attr_is_dir(&d->node->attr));
+		             (d->node->attr_expires_ms > now_ms || d->node->dirty ||
+		              attr_is_dir(&d->node->attr));
 
 		if (!d->node)
 			s->what = SEEN_ABSENT;
@@ -222,7 +222,7 @@ void async_merge(struct be_attr *now, const struct be_attr *want)
 }
 
 struct be_attr async_made_attr(const struct async *a, const struct node *dir, uint32_t mode,
-			       uint64_t size)
+                               uint64_t size)
 {
 	bool inherits = dir->attr.mode & S_ISGID;
 	uint32_t now = (uint32_t)attr_server_now(a->v);
@@ -264,7 +264,7 @@ void async_learn(struct async *a, const struct node *dir, uint32_t mode, const s
 }
 
 void async_correct(struct async *a, const struct change *c, const char *path,
-		   const struct be_attr *attr)
+                   const struct be_attr *attr)
 {
 	struct node *n;
 

@@ -191,8 +191,9 @@ static unsigned place_max(const struct async *a)
 {
 	uint64_t max = a->ops->info(a->below)->open_max / 4;
 
-	return max < PLACE_COUNT_MIN ? PLACE_COUNT_MIN : max < PLACE_COUNT_MAX ? (unsigned)max :
-										 PLACE_COUNT_MAX;
+	return max < PLACE_COUNT_MIN   ? PLACE_COUNT_MIN
+	       : max < PLACE_COUNT_MAX ? (unsigned)max
+	                               : PLACE_COUNT_MAX;
 }
 
 /*
@@ -203,8 +204,9 @@ static struct afile *open_held(struct async *a, const char *path, uint32_t flags
 {
 	struct pname *n = pending_find(&a->pending, path);
 	struct change *last = n ? pname_last(n) : NULL;
-	struct afile *f = last && last->kind == CHANGE_FILE && last->held ?
-			      list_entry(last, struct afile, change) : NULL;
+	struct afile *f = last && last->kind == CHANGE_FILE && last->held
+	                      ? list_entry(last, struct afile, change)
+	                      : NULL;
 
 	if (!f || !f->closed || f->state != AFILE_KEPT || f->err ||
 	    ((f->flags | flags) & BE_APPEND) || (flags & (BE_TRUNC | BE_EXCL)))
@@ -216,7 +218,7 @@ static struct afile *open_held(struct async *a, const char *path, uint32_t flags
 }
 
 int async_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
-	       size_t ahead_len, be_where_fn *where, void *owner, be_open_fn *done, void *arg)
+               size_t ahead_len, be_where_fn *where, void *owner, be_open_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	int r = pending_take_error(&a->pending, path);

@@ -44,18 +44,18 @@ struct afile {
 	bool finished; /* the CLOSE is sent */
 	bool ours;     /* `attr` is what the program has made of it */
 	struct be_attr attr;
-	bool own;      /* nobody has asked for another owner */
-	uint32_t want; /* bits of attr that the server is still to be told */
+	bool own;             /* nobody has asked for another owner */
+	uint32_t want;        /* bits of attr that the server is still to be told */
 	struct be_attr shown; /* by the server, the last time */
-	bool final;	      /* that was after the CLOSE */
+	bool final;           /* that was after the CLOSE */
 	struct list pieces;
 	size_t pieces_len;
 	unsigned piece_count;
 	unsigned unacked_count;
 	unsigned hold_count; /* calls that need it */
-	bool told; /* the failure of the change under way has been reported */
-	int bad;   /* that failure, negative errno */
-	int err;   /* not reported through this descriptor */
+	bool told;           /* the failure of the change under way has been reported */
+	int bad;             /* that failure, negative errno */
+	int err;             /* not reported through this descriptor */
 };
 
 static inline struct afile *afile_of(struct be_file *f)
@@ -77,7 +77,7 @@ void afile_stand_for(struct afile *f);
  * open below.
  */
 void afile_write_below(struct afile *f, uint64_t off, struct data *block, size_t block_off,
-		       size_t len, be_status_fn *done, void *arg);
+                       size_t len, be_status_fn *done, void *arg);
 void afile_set_below(struct afile *f, const struct be_attr *want);
 
 /* Nobody else has it open: what we made of it is what it is. */

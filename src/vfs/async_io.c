@@ -8,7 +8,7 @@
 #include "vfs/attr.h"
 
 /* A file is sent in one go up to this; a larger one, or one written in more pieces, as it comes. */
-#define KEEP_LEN_MAX	(1024 * 1024)
+#define KEEP_LEN_MAX   (1024 * 1024)
 #define KEEP_COUNT_MAX 64u
 
 /* From the bytes that are kept. */
@@ -37,7 +37,7 @@ static int read_kept(struct afile *f, uint64_t off, size_t len, be_read_fn *done
 }
 
 int async_read(struct backend *b, struct be_file *file, uint64_t off, size_t len, be_read_fn *done,
-	       void *arg)
+               void *arg)
 {
 	struct async *a = async_of(b);
 	struct afile *f = afile_of(file);
@@ -81,7 +81,7 @@ static void wrote(struct afile *f, uint64_t off, size_t len)
 }
 
 static int keep(struct afile *f, uint64_t off, struct data *block, size_t block_off, size_t len,
-		be_status_fn *done, void *arg)
+                be_status_fn *done, void *arg)
 {
 	struct piece *p = calloc(1, sizeof(*p));
 
@@ -108,7 +108,7 @@ static int keep(struct afile *f, uint64_t off, struct data *block, size_t block_
 }
 
 int async_write(struct backend *b, struct be_file *file, uint64_t off, struct data *block,
-		size_t block_off, size_t len, be_status_fn *done, void *arg)
+                size_t block_off, size_t len, be_status_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	struct afile *f = afile_of(file);
@@ -220,7 +220,7 @@ static void copy_passed(void *arg, int err)
 		err = async_take_error(a, (struct be_file *)s->to);
 	if (!err && s->f->below && s->to->below)
 		err = a->ops->copy(a->below, s->f->below, s->from_off, s->to->below, s->to_off,
-				   s->len, copied, s);
+		                   s->len, copied, s);
 	else if (!err)
 		err = -EIO;
 	if (!err)
@@ -230,7 +230,7 @@ static void copy_passed(void *arg, int err)
 }
 
 int async_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-	       uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
+               uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	struct sync_call *s = calloc(1, sizeof(*s));

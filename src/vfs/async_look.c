@@ -27,9 +27,9 @@ struct ask {
 	struct list wait; /* async_miss.waiters */
 	struct async *a;
 	bool follow;
-	size_t len_max; /* of a fetch */
-	be_attr_fn *attr_fn; /* one of the three is set: stat, */
-	be_path_fn *path_fn; /* readlink, */
+	size_t len_max;        /* of a fetch */
+	be_attr_fn *attr_fn;   /* one of the three is set: stat, */
+	be_path_fn *path_fn;   /* readlink, */
 	be_fetch_fn *fetch_fn; /* fetch */
 	void *arg;
 	char path[];
@@ -161,7 +161,8 @@ static void answer_waiters(struct async *a, struct async_miss *m)
 		struct be_attr attr;
 		int64_t asked_ms, expires_ms;
 		int found = dir ? listing_lookup(a->v, dir, strrchr(q->path, '/') + 1, 0, &attr,
-						 &asked_ms, &expires_ms) : -1;
+		                                 &asked_ms, &expires_ms)
+		                : -1;
 
 		list_del(&q->wait);
 		if (found < 0) {
@@ -349,7 +350,7 @@ static void list_end(struct change *c)
 }
 
 int async_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
-	       void *arg, struct be_list **out)
+               void *arg, struct be_list **out)
 {
 	struct async *a = async_of(b);
 	struct be_list *l = calloc(1, sizeof(*l) + strlen(path) + 1);

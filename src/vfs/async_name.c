@@ -34,8 +34,8 @@ static const struct {
 	const char *words;
 	enum op_kind op;
 } kinds[] = {
-    [CHANGE_MKDIR] = {"mkdir", OP_MKDIR},   [CHANGE_SYMLINK] = {"symlink", OP_SYMLINK},
-    [CHANGE_LINK] = {"link", OP_LINK},	    [CHANGE_SETATTR] = {"setattr", OP_SETATTR},
+    [CHANGE_MKDIR] = {"mkdir", OP_MKDIR},    [CHANGE_SYMLINK] = {"symlink", OP_SYMLINK},
+    [CHANGE_LINK] = {"link", OP_LINK},       [CHANGE_SETATTR] = {"setattr", OP_SETATTR},
     [CHANGE_REMOVE] = {"unlink", OP_UNLINK}, [CHANGE_RMDIR] = {"rmdir", OP_RMDIR},
     [CHANGE_RENAME] = {"rename", OP_RENAME},
 };
@@ -165,8 +165,8 @@ static void task_end(struct change *c)
 
 /* For a caller whose callback is one of the two. */
 static struct task *task_create(struct async *a, enum change_kind kind, const char *path,
-				const char *path2, be_attr_fn *attr_fn, be_status_fn *status_fn,
-				void *arg)
+                                const char *path2, be_attr_fn *attr_fn, be_status_fn *status_fn,
+                                void *arg)
 {
 	struct task *t = calloc(1, sizeof(*t));
 
@@ -208,8 +208,8 @@ static int add_aliases(struct task *t, const struct node *n)
 static int task_add(struct task *t, const struct node *node)
 {
 	struct pending *p = &t->a->pending;
-	int r = pending_add(p, &t->change, t->path,
-			    t->change.kind == CHANGE_SYMLINK ? NULL : t->path2);
+	int r =
+	    pending_add(p, &t->change, t->path, t->change.kind == CHANGE_SYMLINK ? NULL : t->path2);
 
 	if (r < 0) {
 		task_free(t);
@@ -230,7 +230,7 @@ static int task_add(struct task *t, const struct node *node)
 }
 
 static void set_names(struct task *t, enum pname_state state, enum pname_state state2,
-		      const struct be_attr *attr)
+                      const struct be_attr *attr)
 {
 	pname_set(t->change.at.name, state, attr);
 	if (t->change.at2.name)
@@ -252,7 +252,7 @@ static int forward(struct task *t, const struct node *node)
 
 /* Acknowledged at once: `state` and `state2` are what the names show, `attr` what is there then. */
 static int postpone(struct task *t, const struct node *node, enum pname_state state,
-		    enum pname_state state2, const struct be_attr *attr)
+                    enum pname_state state2, const struct be_attr *attr)
 {
 	struct async *a = t->a;
 	be_attr_fn *attr_fn = t->attr_fn;
@@ -269,7 +269,8 @@ static int postpone(struct task *t, const struct node *node, enum pname_state st
 	set_names(t, state, state2, attr);
 	if (t->change.kind == CHANGE_SYMLINK) {
 		free(t->change.at.name->target);
-		t->change.at.name->target = strdup(t->path2); /* NULL: readlink waits for the server */
+		t->change.at.name->target =
+		    strdup(t->path2); /* NULL: readlink waits for the server */
 	}
 	if (t->change.kind == CHANGE_MKDIR)
 		r = answer_mkdir(a, attr_fn, t->arg, attr, t->path);
@@ -313,7 +314,7 @@ int async_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *
 }
 
 int async_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
-		  void *arg)
+                  void *arg)
 {
 	struct async *a = async_of(b);
 	int r = told(a, path, NULL);
@@ -360,7 +361,7 @@ int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *
  * what is made in a directory changes its times.
  */
 static bool merge_waiting(struct async *a, const char *path, enum be_target target,
-			  const struct be_attr *want, struct be_attr *now)
+                          const struct be_attr *want, struct be_attr *now)
 {
 	struct pname *n = pending_find(&a->pending, path);
 	struct change *last = n ? pname_last(n) : NULL;
@@ -384,7 +385,7 @@ static bool merge_waiting(struct async *a, const char *path, enum be_target targ
 }
 
 int async_setattr(struct backend *b, const char *path, enum be_target target,
-		  const struct be_attr *want, be_attr_fn *done, void *arg)
+                  const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	int r = told(a, path, NULL);
@@ -411,11 +412,11 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 	async_merge(&attr, want);
 	n = pending_find(&a->pending, path);
 	return postpone(t, s.node, n && n->state == PNAME_MADE ? PNAME_MADE : PNAME_CHANGED,
-			PNAME_AS_IS, &attr);
+	                PNAME_AS_IS, &attr);
 }
 
 static int unmake(struct async *a, enum change_kind kind, const char *path, be_status_fn *done,
-		  void *arg)
+                  void *arg)
 {
 	bool dir = kind == CHANGE_RMDIR;
 	int r = told(a, path, NULL);
@@ -446,7 +447,7 @@ int async_rmdir(struct backend *b, const char *path, be_status_fn *done, void *a
 }
 
 static bool may_rename(struct async *a, const struct seen *from, const struct seen *to,
-		       const char *new_name, enum be_rename_flags flags)
+                       const char *new_name, enum be_rename_flags flags)
 {
 	if (!a->ops->info(a->below)->caps.posix_rename || !async_may_remove(a, from) ||
 	    attr_is_dir(&from->attr))
@@ -458,7 +459,7 @@ static bool may_rename(struct async *a, const struct seen *from, const struct se
 }
 
 int async_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
-		 be_status_fn *done, void *arg)
+                 be_status_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	int r = told(a, from, to);

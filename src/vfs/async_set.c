@@ -28,7 +28,7 @@ static void note_want(struct afile *f, const struct be_attr *want)
 }
 
 bool async_file_fold(struct async *a, const char *path, const struct be_attr *want,
-		     struct be_attr *now)
+                     struct be_attr *now)
 {
 	struct pname *n = pending_find(&a->pending, path);
 	struct change *last = n ? pname_last(n) : NULL;
@@ -137,7 +137,7 @@ static bool restricts(const struct afile *f, const struct be_attr *want)
 }
 
 int async_fsetattr(struct backend *b, struct be_file *file, const struct be_attr *want,
-		   be_attr_fn *done, void *arg)
+                   be_attr_fn *done, void *arg)
 {
 	struct async *a = async_of(b);
 	struct afile *f = afile_of(file);

@@ -7,14 +7,14 @@
 #include "vfs/idmap.h"
 
 /* Lifetimes grow with age as in NFS: a tenth of the time since the last change, within these. */
-#define FILE_LIFE_MIN_MS     3000
-#define FILE_LIFE_MAX_MS     60000
-#define DIR_LIFE_MIN_MS	     3000
-#define DIR_LIFE_MAX_MS	     20000
-#define LIFE_AGE_PART	     10
+#define FILE_LIFE_MIN_MS 3000
+#define FILE_LIFE_MAX_MS 60000
+#define DIR_LIFE_MIN_MS  3000
+#define DIR_LIFE_MAX_MS  20000
+#define LIFE_AGE_PART    10
 
 /* What a server that leaves a field out is taken to mean. */
-#define DEFAULT_FILE_MODE    (S_IFREG | 0644)
+#define DEFAULT_FILE_MODE (S_IFREG | 0644)
 
 int64_t attr_server_now(const struct vfs *v)
 {
@@ -75,7 +75,7 @@ int attr_gid_to_server(const struct vfs *v, uint32_t gid, uint32_t *remote)
 }
 
 void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, uint32_t nlink,
-		  struct stat *st)
+                  struct stat *st)
 {
 	memset(st, 0, sizeof(*st));
 	st->st_ino = ino;
@@ -110,8 +110,9 @@ void attr_shown(struct node *n)
 int64_t attr_lifetime(const struct vfs *v, const struct be_attr *a)
 {
 	bool dir = attr_is_dir(a);
-	int64_t fixed = dir ? v->cfg.dir_timeout_ms :
-			attr_is_link(a) ? v->cfg.link_timeout_ms : v->cfg.file_timeout_ms;
+	int64_t fixed = dir               ? v->cfg.dir_timeout_ms
+	                : attr_is_link(a) ? v->cfg.link_timeout_ms
+	                                  : v->cfg.file_timeout_ms;
 	int64_t min = dir ? DIR_LIFE_MIN_MS : FILE_LIFE_MIN_MS;
 	int64_t max = dir ? DIR_LIFE_MAX_MS : FILE_LIFE_MAX_MS;
 	int64_t life;
@@ -168,7 +169,7 @@ bool attr_same_file(const struct be_attr *a, const struct be_attr *b)
 }
 
 bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count,
-		 int64_t asked_ms)
+                 int64_t asked_ms)
 {
 	uint32_t nlink = n->nlink;
 	bool ours = n->dirty || n->change_count != change_count;

@@ -61,7 +61,7 @@ static void copied(void *arg, const struct be_status *st)
 }
 
 void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t off_in,
-		    uint64_t fh_out, uint64_t off_out, uint64_t len)
+                    uint64_t fh_out, uint64_t off_out, uint64_t len)
 {
 	struct op *op;
 	struct file *in = file_find(v, fh_in), *out = file_find(v, fh_out);
@@ -100,6 +100,6 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 	/* The kernel drops its pages when it hears of success: not of a copy whose caller was killed. */
 	out->node->torn = true;
 	in->unread_by = 0; /* neither read nor of no interest */
-	op_failed_start(op, v->ops->copy(v->be, in->be, off_in, out->be, off_out, op->len, copied,
-					 op));
+	op_failed_start(op,
+	                v->ops->copy(v->be, in->be, off_in, out->be, off_out, op->len, copied, op));
 }

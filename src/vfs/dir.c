@@ -110,8 +110,9 @@ void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 static bool add_dot(struct op *op, struct dir *d, size_t pos)
 {
 	struct vfs *v = op->v;
-	struct name *up = list_empty(&d->node->names) ?
-			      NULL : list_entry(d->node->names.next, struct name, in_node);
+	struct name *up = list_empty(&d->node->names)
+	                      ? NULL
+	                      : list_entry(d->node->names.next, struct name, in_node);
 	const struct node *n = pos == 0 || !up ? d->node : up->parent;
 	struct vfs_entry e = {0};
 
@@ -122,7 +123,7 @@ static bool add_dot(struct op *op, struct dir *d, size_t pos)
 
 /* The node for an entry of a listing, or NULL where its attributes cannot be vouched for. */
 static struct node *node_of_entry(struct vfs *v, struct node *parent, const struct listing *l,
-				  const struct entry *e, int64_t *expires_ms)
+                                  const struct entry *e, int64_t *expires_ms)
 {
 	struct name *d = name_find(v, parent, e->name);
 	struct node *n = d ? d->node : NULL;
@@ -160,10 +161,11 @@ static bool add_entry(struct op *op, struct dir *d, const struct entry *e, off_t
 		char *path = node_path(v, d->node, e->name, &err);
 		struct name *known = name_find(v, d->node, e->name);
 
-		out.st.st_ino = known && known->node ? known->node->ino :
-				path ? node_path_ino(path) : 2;
-		out.st.st_mode = v->cfg.follow_symlinks && attr_is_link(&e->attr) ?
-				     0 : e->attr.mode & S_IFMT;
+		out.st.st_ino = known && known->node ? known->node->ino
+		                : path               ? node_path_ino(path)
+		                                     : 2;
+		out.st.st_mode =
+		    v->cfg.follow_symlinks && attr_is_link(&e->attr) ? 0 : e->attr.mode & S_IFMT;
 		free(path);
 	}
 	fits = v->replies->dirent(op->req, e->name, &out, next_off);

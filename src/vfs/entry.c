@@ -43,7 +43,7 @@ static bool changed_since(const struct node *n, const struct be_attr *a, uint64_
 }
 
 static struct node *new_node(struct vfs *v, struct node *parent, const char *name,
-			     const struct be_attr *a, int64_t asked_ms)
+                             const struct be_attr *a, int64_t asked_ms)
 {
 	struct node *n = node_create(v);
 
@@ -59,8 +59,8 @@ static struct node *new_node(struct vfs *v, struct node *parent, const char *nam
 }
 
 struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
-			 const struct be_attr *a, struct node *known, uint64_t known_count,
-			 int64_t asked_ms)
+                         const struct be_attr *a, struct node *known, uint64_t known_count,
+                         int64_t asked_ms)
 {
 	struct name *d = name_find(v, parent, name);
 	struct node *n = d ? d->node : NULL;
@@ -210,8 +210,8 @@ void op_enter(struct op *op, const struct be_attr *a)
 {
 	struct vfs *v = op->v;
 	int64_t expires_ms = attr_expiry(v, a, op->since_ms);
-	struct node *n = entry_known(v, op->node, op_name(op), a, op->known, op->known_count,
-				     op->since_ms);
+	struct node *n =
+	    entry_known(v, op->node, op_name(op), a, op->known, op->known_count, op->since_ms);
 
 	if (n) {
 		finish(op, n, expires_ms);

@@ -59,16 +59,11 @@ static int errno_of_text(const char *text)
 		const char *words;
 		int err;
 	} table[] = {
-	    {"no space left", ENOSPC},
-	    {"quota", EDQUOT},
-	    {"file too large", EFBIG},
-	    {"read-only", EROFS},
-	    {"too many open files", ENFILE},
-	    {"not empty", ENOTEMPTY},
-	    {"file exists", EEXIST},
-	    {"cross-device", EXDEV},
-	    {"is a directory", EISDIR},
-	    {"not a directory", ENOTDIR},
+	    {"no space left", ENOSPC},       {"quota", EDQUOT},
+	    {"file too large", EFBIG},       {"read-only", EROFS},
+	    {"too many open files", ENFILE}, {"not empty", ENOTEMPTY},
+	    {"file exists", EEXIST},         {"cross-device", EXDEV},
+	    {"is a directory", EISDIR},      {"not a directory", ENOTDIR},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -262,7 +257,7 @@ static void look_done(struct look *l)
 }
 
 static void got_attr(struct look *l, const struct be_status *st, const struct be_attr *a,
-		     bool *exists, struct be_attr *out)
+                     bool *exists, struct be_attr *out)
 {
 	*exists = st->code == BE_OK && a;
 	if (*exists)
@@ -359,7 +354,7 @@ static void look_start(struct vfs *v, struct look *l)
 }
 
 void errno_resolve(struct vfs *v, const struct errno_query *q, const struct be_status *st,
-		   errno_done_fn *done, void *arg)
+                   errno_done_fn *done, void *arg)
 {
 	int err = errno_first(q, st);
 	struct look *l;

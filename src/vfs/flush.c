@@ -72,7 +72,7 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64
 {
 	bool whole = a->size == n->attr.size && !n->torn;
 
-	list_for_each (e, &n->files) {
+	list_for_each(e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
 		if (f->gather)
@@ -127,7 +127,7 @@ static void settled(void *arg, const struct be_status *st, const struct be_attr 
 /* All of the node, but what others may be in the middle of writing: their own close sends that. */
 static void send_for_flush(struct op *op)
 {
-	list_for_each (e, &op->node->files) {
+	list_for_each(e, &op->node->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
 		if (f == op->file || !append_goes_on(f, op->req ? op->req->pid : 0))

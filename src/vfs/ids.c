@@ -48,15 +48,15 @@ static void record(struct vfs *v, const char *const *users, const char *const *g
 {
 	for (size_t i = 0; i < v->ids.users.count; i++)
 		idmap_remote_name(v->cfg.idmap, IDMAP_USERS, v->ids.users.ids[i],
-				  users ? users[i] : "");
+		                  users ? users[i] : "");
 	for (size_t i = 0; i < v->ids.groups.count; i++)
 		idmap_remote_name(v->cfg.idmap, IDMAP_GROUPS, v->ids.groups.ids[i],
-				  groups ? groups[i] : "");
+		                  groups ? groups[i] : "");
 	v->ids.users.count = v->ids.groups.count = 0;
 }
 
 static void named(void *arg, const struct be_status *st, const char *const *users,
-		  const char *const *groups)
+                  const char *const *groups)
 {
 	struct vfs *v = arg;
 	struct list waiters;
@@ -64,7 +64,7 @@ static void named(void *arg, const struct be_status *st, const char *const *user
 	v->ids.asking = false;
 	if (st->code != BE_OK)
 		log_info(LOG_VFS, "the server does not name %zu of its owners: \"%s\"",
-			 v->ids.users.count + v->ids.groups.count, st->text);
+		         v->ids.users.count + v->ids.groups.count, st->text);
 	record(v, users, groups);
 	list_init(&waiters);
 	list_splice(&waiters, &v->ids.waiters);

@@ -132,8 +132,7 @@ void listing_unref(struct listing *l)
 	free(l);
 }
 
-static bool listing_append(struct listing *l, const char *name, size_t len,
-			   const struct be_attr *a)
+static bool listing_append(struct listing *l, const char *name, size_t len, const struct be_attr *a)
 {
 	struct entry *e;
 
@@ -185,13 +184,14 @@ void listing_drop(struct vfs *v, struct node *parent)
 }
 
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
-		   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms)
+                   struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms)
 {
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
 	if (l && l->presumed && program != l->maker) {
-		walk_missed_listing(v, parent); /* rsync: one process makes it, another one fills it */
+		walk_missed_listing(v,
+		                    parent); /* rsync: one process makes it, another one fills it */
 		return -1;
 	}
 	if (!l)
@@ -336,8 +336,8 @@ static void ask_links(struct listing *l, const struct be_entry *entries, size_t 
 	if (v->cfg.follow_symlinks || !v->cfg.dir_cache)
 		return;
 	for (size_t i = 0; i < count && l->ask_count < LINK_ASK_COUNT_MAX; i++) {
-		struct entry *e = attr_is_link(&entries[i].attr) ?
-				      entry_find(l, entries[i].name) : NULL;
+		struct entry *e =
+		    attr_is_link(&entries[i].attr) ? entry_find(l, entries[i].name) : NULL;
 		struct link_ask *ask = e ? malloc(sizeof(*ask) + e->name_len + 1) : NULL;
 
 		if (!ask)
@@ -358,8 +358,8 @@ static void ask_links(struct listing *l, const struct be_entry *entries, size_t 
 
 const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *waits)
 {
-	struct name *d = list_empty(&n->names) ?
-			     NULL : list_entry(n->names.next, struct name, in_node);
+	struct name *d =
+	    list_empty(&n->names) ? NULL : list_entry(n->names.next, struct name, in_node);
 	struct listing *l = d ? fresh(v, d->parent) : NULL;
 	struct entry *e = l ? entry_find(l, d->bytes) : NULL;
 
@@ -476,7 +476,7 @@ static void fill_done(void *arg, const struct be_status *st)
 	if (st->code != BE_OK) {
 		path = node_path(v, n, NULL, &err);
 		errno_resolve(v, &(struct errno_query){.kind = OP_OPENDIR, .path = path}, st,
-			      fill_failed, l);
+		              fill_failed, l);
 		free(path);
 		return;
 	}

@@ -109,7 +109,7 @@ static bool lookup_cached(struct op *op, struct node *parent, const char *name)
 		return true;
 	case 1:
 		n = entry_known(v, parent, name, &a, d ? d->node : NULL,
-				d && d->node ? d->node->change_count : 0, asked_ms);
+		                d && d->node ? d->node->change_count : 0, asked_ms);
 		if (!n)
 			return false;
 		op_answer_entry(op, n, expires_ms);
@@ -221,8 +221,8 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 	if (!op_on_node(op, n))
 		return;
 	err = v->ops->stat(v->be, op->path,
-			   n == v->root || (v->cfg.follow_symlinks && !attr_is_link(&n->attr)),
-			   got_attr, op);
+	                   n == v->root || (v->cfg.follow_symlinks && !attr_is_link(&n->attr)),
+	                   got_attr, op);
 	if (!op_failed_start(op, err) && n == v->root)
 		op_be_impatient(op); /* "ls -l .." looks at every mount point there */
 }
@@ -381,7 +381,7 @@ void vfs_statfs(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 	if (!v->ops->info(v->be)->caps.statvfs) {
 		answer_statfs(op, &synthetic);
 	} else if (n == v->root && v->statvfs_ms &&
-		   v->clock->now_ms - v->statvfs_ms < STATVFS_LIFE_MS) {
+	           v->clock->now_ms - v->statvfs_ms < STATVFS_LIFE_MS) {
 		answer_statfs(op, &v->statvfs);
 	} else if (op_on_node(op, n)) {
 		int err = v->ops->statvfs(v->be, op->path, got_statvfs, op);

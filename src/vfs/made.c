@@ -76,9 +76,10 @@ static void adjusted(void *arg, const struct be_status *st, const struct be_attr
 
 	if (st->code != BE_OK && log_limit_ok(&v->error_log, v->clock->now_ms, ADJUST_LOG_COUNT))
 		log_info(LOG_VFS, "owner or mode of the new '%s' stay: the server says \"%s\"",
-			 op->path, st->text);
+		         op->path, st->text);
 	/* A filesystem without modes: not asked again for every new file. */
-	if ((op->want.valid & BE_ATTR_MODE) && (st->code != BE_OK || !a || a->mode != op->want.mode))
+	if ((op->want.valid & BE_ATTR_MODE) &&
+	    (st->code != BE_OK || !a || a->mode != op->want.mode))
 		v->modes_are_fixed = st->code != BE_LOST;
 	op->made(op, st->code == BE_OK && a ? a : &op->got);
 }
@@ -103,6 +104,6 @@ bool made_adjust(struct op *op, struct be_file *be, const struct be_attr *a, mad
 		err = v->ops->fsetattr(v->be, be, want, adjusted, op);
 	else
 		err = v->ops->setattr(v->be, op->path, attr_is_link(a) ? BE_THE_LINK : BE_THE_FILE,
-				      want, adjusted, op);
+		                      want, adjusted, op);
 	return err == 0;
 }

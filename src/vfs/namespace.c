@@ -100,12 +100,12 @@ void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	struct op *op = op_create(v, req, OP_MKDIR);
 
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op, v->ops->mkdir(v->be, op->path, made_mode(op, mode), made_entry,
-						  op));
+		op_failed_start(
+		    op, v->ops->mkdir(v->be, op->path, made_mode(op, mode), made_entry, op));
 }
 
 void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_t parent,
-		 const char *name)
+                 const char *name)
 {
 	struct op *op = op_create(v, req, OP_SYMLINK);
 
@@ -114,7 +114,7 @@ void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_
 }
 
 static void made_file(void *arg, const struct be_status *st, struct be_file *file,
-		      const struct be_attr *a)
+                      const struct be_attr *a)
 {
 	struct op *op = arg;
 
@@ -133,8 +133,9 @@ void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	}
 	op = op_create(v, req, OP_MKNOD);
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op, v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
-						 made_mode(op, mode), 0, 0, NULL, NULL, made_file, op));
+		op_failed_start(op,
+		                v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
+		                             made_mode(op, mode), 0, 0, NULL, NULL, made_file, op));
 }
 
 static void linked(void *arg, const struct be_status *st, const struct be_attr *a)
@@ -164,7 +165,7 @@ static void linked(void *arg, const struct be_status *st, const struct be_attr *
 }
 
 void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_parent,
-	      const char *new_name)
+              const char *new_name)
 {
 	struct op *op = op_create(v, req, OP_LINK);
 	struct node *n = node_find(v, nodeid);
@@ -297,12 +298,12 @@ void rename_send(struct op *op)
 	struct vfs *v = op->v;
 
 	op_failed_start(op, v->ops->rename(v->be, op->path, op->path2,
-					   op->flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE,
-					   renamed, op));
+	                                   op->flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE,
+	                                   renamed, op));
 }
 
 void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
-		uint64_t new_parent, const char *new_name, unsigned flags)
+                uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct op *op = op_create(v, req, OP_RENAME);
 	struct node *to = node_find(v, new_parent);

@@ -179,7 +179,7 @@ void name_drop(struct vfs *v, struct name *d)
 }
 
 int name_set(struct vfs *v, struct node *parent, const char *bytes, struct node *node,
-	     int64_t expires_ms)
+             int64_t expires_ms)
 {
 	struct name *d = name_find(v, parent, bytes);
 	size_t len = strlen(bytes);
@@ -229,7 +229,7 @@ static void renumber_below(struct vfs *v, struct node *n)
 }
 
 int name_move(struct vfs *v, struct name *d, struct node *parent, const char *bytes,
-	      int64_t expires_ms)
+              int64_t expires_ms)
 {
 	struct node *n = node_ref(d->node);
 	int err = name_set(v, parent, bytes, n, expires_ms);

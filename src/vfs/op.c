@@ -12,13 +12,13 @@
 #define ERROR_LOG_COUNT 20
 
 static const char *const op_kind_names[OP_KIND_COUNT] = {
-    [OP_LOOKUP] = "lookup",   [OP_GETATTR] = "getattr",	  [OP_SETATTR] = "setattr",
-    [OP_READLINK] = "readlink", [OP_MKNOD] = "mknod",	  [OP_MKDIR] = "mkdir",
-    [OP_UNLINK] = "unlink",   [OP_RMDIR] = "rmdir",	  [OP_SYMLINK] = "symlink",
-    [OP_RENAME] = "rename",   [OP_LINK] = "link",	  [OP_CREATE] = "create",
-    [OP_OPEN] = "open",	      [OP_READ] = "read",	  [OP_WRITE] = "write",
-    [OP_FLUSH] = "flush",     [OP_FSYNC] = "fsync",	  [OP_COPY] = "copy",
-    [OP_OPENDIR] = "opendir", [OP_READDIR] = "readdir",	  [OP_STATFS] = "statfs",
+    [OP_LOOKUP] = "lookup",     [OP_GETATTR] = "getattr", [OP_SETATTR] = "setattr",
+    [OP_READLINK] = "readlink", [OP_MKNOD] = "mknod",     [OP_MKDIR] = "mkdir",
+    [OP_UNLINK] = "unlink",     [OP_RMDIR] = "rmdir",     [OP_SYMLINK] = "symlink",
+    [OP_RENAME] = "rename",     [OP_LINK] = "link",       [OP_CREATE] = "create",
+    [OP_OPEN] = "open",         [OP_READ] = "read",       [OP_WRITE] = "write",
+    [OP_FLUSH] = "flush",       [OP_FSYNC] = "fsync",     [OP_COPY] = "copy",
+    [OP_OPENDIR] = "opendir",   [OP_READDIR] = "readdir", [OP_STATFS] = "statfs",
     [OP_HASH] = "hash",
 };
 
@@ -153,7 +153,8 @@ static void failed_with(void *arg, int err)
 
 	if (op->said)
 		log_info(LOG_VFS, "%s '%s' failed: %s; the server says \"%s\"",
-			 op_kind_names[op->kind], op->path ? op->path : "", strerror(-err), op->said);
+		         op_kind_names[op->kind], op->path ? op->path : "", strerror(-err),
+		         op->said);
 	op_fail(op, err);
 }
 

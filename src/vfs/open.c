@@ -28,7 +28,7 @@
 #define SENT_BACK_MS 1000
 
 #define AHEAD_WHOLE_LEN (256 * 1024) /* bytes: a file that is asked for whole with its OPEN */
-#define AHEAD_LEN	(128 * 1024) /* bytes of a larger one: the kernel's first read */
+#define AHEAD_LEN       (128 * 1024) /* bytes of a larger one: the kernel's first read */
 
 static uint32_t backend_flags(int flags)
 {
@@ -91,7 +91,7 @@ static bool appends_directly(const struct vfs *v, int flags)
 }
 
 static void describe_open(struct vfs *v, struct node *n, const struct file *f,
-			  const struct be_attr *a, struct vfs_opened *out)
+                          const struct be_attr *a, struct vfs_opened *out)
 {
 	out->fh = f->fh;
 	out->keep_cache = pages_are_good(v, n, a, f->flags);
@@ -113,7 +113,7 @@ static void answer_opened(struct op *op, struct file *f, const struct vfs_opened
 
 /* The first bytes of a file that says it is empty. */
 static void peeked(void *arg, const struct be_status *st, struct data *block, size_t off,
-		   size_t len)
+                   size_t len)
 {
 	struct op *op = arg;
 	struct file *f = op->file;
@@ -237,7 +237,7 @@ static void compare(struct op *op, struct be_file *be, const struct be_attr *a)
 }
 
 static void opened(void *arg, const struct be_status *st, struct be_file *be,
-		   const struct be_attr *a);
+                   const struct be_attr *a);
 
 static void told_again(void *arg, const struct be_status *st, const struct be_attr *a)
 {
@@ -280,7 +280,7 @@ static bool ask_again(struct op *op, struct be_file *be)
 }
 
 static void opened(void *arg, const struct be_status *st, struct be_file *be,
-		   const struct be_attr *a)
+                   const struct be_attr *a)
 {
 	struct op *op = arg;
 	struct vfs *v = op->v;
@@ -307,8 +307,8 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 			attr_expire(n);
 		n->shown_size = 0;
 	} else if (a && n->attr.valid &&
-		   (n->dirty ? is_settling(n) : n->change_count != op->change_count) &&
-		   ask_again(op, be)) {
+	           (n->dirty ? is_settling(n) : n->change_count != op->change_count) &&
+	           ask_again(op, be)) {
 		return;
 	} else if (a && n->attr.valid && n->change_count == op->change_count) {
 		if ((n->attr.mode & S_IFMT) != (a->mode & S_IFMT)) {
@@ -343,9 +343,9 @@ static size_t ahead_len(const struct op *op)
 		return 0;
 	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || !(a->valid & BE_ATTR_SIZE))
 		return 0;
-	if (n->pages.read && (v->cfg.kernel_cache ||
-			      (n->pages.known && n->pages.proven && n->pages.mtime == a->mtime &&
-			       n->pages.size == a->size)))
+	if (n->pages.read &&
+	    (v->cfg.kernel_cache || (n->pages.known && n->pages.proven &&
+	                             n->pages.mtime == a->mtime && n->pages.size == a->size)))
 		return 0;
 	return a->size <= AHEAD_WHOLE_LEN ? (size_t)a->size : AHEAD_LEN;
 }
@@ -355,8 +355,8 @@ void open_send(struct op *op)
 	struct vfs *v = op->v;
 	uint32_t flags = backend_flags(op->flags & ~(O_CREAT | O_EXCL));
 
-	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid,
-					 ahead_len(op), file_where, NULL, opened, op));
+	op_failed_start(op, v->ops->open(v->be, op->path, flags, 0, op->node->nodeid, ahead_len(op),
+	                                 file_where, NULL, opened, op));
 }
 
 void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
@@ -416,7 +416,7 @@ void open_continue(struct op *op)
 }
 
 static void answer_create(struct op *op, struct node *n, struct be_file *be,
-			  const struct be_attr *a, int64_t expires_ms)
+                          const struct be_attr *a, int64_t expires_ms)
 {
 	struct vfs *v = op->v;
 	struct file *f = file_create(v, n, be, op->flags);
@@ -425,7 +425,8 @@ static void answer_create(struct op *op, struct node *n, struct be_file *be,
 	struct vfs_entry e = {.nodeid = n->nodeid};
 
 	if (f) {
-		f->created = a->size == 0; /* an O_CREAT may have found what somebody made meanwhile */
+		f->created =
+		    a->size == 0; /* an O_CREAT may have found what somebody made meanwhile */
 		describe_open(v, n, f, a, &o);
 		attr_node_stat(v, n, &e.st);
 		attr_shown(n);
@@ -456,7 +457,7 @@ static void created_right(struct op *op, const struct be_attr *a)
 	expires_ms = attr_expiry(v, a, op->since_ms);
 	d = name_find(v, parent, name);
 	n = entry_known(v, parent, name, a, d ? d->node : NULL,
-			d && d->node ? d->node->change_count : 0, op->since_ms);
+	                d && d->node ? d->node->change_count : 0, op->since_ms);
 	if (!n && d) {
 		/* The name was ours to know and is another file now, or changed under us. */
 		name_drop(v, d);
@@ -475,7 +476,7 @@ static void created_right(struct op *op, const struct be_attr *a)
 }
 
 static void created(void *arg, const struct be_status *st, struct be_file *be,
-		    const struct be_attr *a)
+                    const struct be_attr *a)
 {
 	struct op *op = arg;
 	struct vfs *v = op->v;
@@ -483,8 +484,9 @@ static void created(void *arg, const struct be_status *st, struct be_file *be,
 	if (st->code != BE_OK || !a) {
 		if (st->code == BE_OK)
 			v->ops->close(v->be, be);
-		op_fail_status(op, st->code != BE_OK ?
-				   st : &(struct be_status){.code = BE_FAILURE, .text = ""});
+		op_fail_status(op, st->code != BE_OK
+		                       ? st
+		                       : &(struct be_status){.code = BE_FAILURE, .text = ""});
 		return;
 	}
 	op->made_file = be;
@@ -493,7 +495,7 @@ static void created(void *arg, const struct be_status *st, struct be_file *be,
 }
 
 void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,
-		     mode_t mode, int flags)
+                     mode_t mode, int flags)
 {
 	struct op *op = op_create(v, req, OP_CREATE);
 	int err;
@@ -502,7 +504,7 @@ void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const 
 		return;
 	op->flags = flags | O_CREAT;
 	err = v->ops->open(v->be, op->path, backend_flags(op->flags), made_mode(op, mode), 0, 0,
-			   file_where, NULL, created, op);
+	                   file_where, NULL, created, op);
 	op_failed_start(op, err);
 }
 

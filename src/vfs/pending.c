@@ -102,7 +102,7 @@ static struct pname *pname_get(struct pending *p, const char *path)
 }
 
 int pending_init(struct pending *p, const char *root, struct budget *budget,
-		 void (*settled)(void *arg), void *arg)
+                 void (*settled)(void *arg), void *arg)
 {
 	*p = (struct pending){
 	    .budget = budget, .place_max = PLACE_COUNT, .settled = settled, .arg = arg};
@@ -135,7 +135,7 @@ void pending_finish(struct pending *p)
 }
 
 void change_init(struct change *c, enum change_kind kind, void (*send)(struct change *c),
-		 void (*end)(struct change *c))
+                 void (*end)(struct change *c))
 {
 	*c = (struct change){.kind = kind, .send = send, .end = end};
 	list_init(&c->entry);
@@ -225,8 +225,9 @@ static int wait_around(struct change *c, struct pname *n, bool source)
 	for (n = n->up; n && r == 0; n = n->up) {
 		last = pname_last(n);
 		if (last)
-			r = wait_for(c, last, c->postponed && last->kind != CHANGE_SETATTR &&
-						  last->kind != CHANGE_FILE);
+			r = wait_for(c, last,
+			             c->postponed && last->kind != CHANGE_SETATTR &&
+			                 last->kind != CHANGE_FILE);
 	}
 	return r;
 }
@@ -247,8 +248,8 @@ static int wait_for_all(struct pending *p, struct change *c)
 static void forget_edges(struct list *edges, bool later)
 {
 	while (!list_empty(edges))
-		edge_free(later ? list_entry(edges->next, struct edge, in_before) :
-				  list_entry(edges->next, struct edge, in_later));
+		edge_free(later ? list_entry(edges->next, struct edge, in_before)
+		                : list_entry(edges->next, struct edge, in_later));
 }
 
 static void name_enter(struct change *c, struct change_at *at)
@@ -259,7 +260,7 @@ static void name_enter(struct change *c, struct change_at *at)
 }
 
 static void take_names(struct pending *p, struct change *c, const char *path, const char *path2,
-		       int *err)
+                       int *err)
 {
 	c->at.name = path ? pname_get(p, path) : NULL;
 	c->at2.name = path2 ? pname_get(p, path2) : NULL;
@@ -453,8 +454,8 @@ static void wake_later(struct change *c)
 	while (!list_empty(&c->later)) {
 		struct edge *e = list_entry(c->later.next, struct edge, in_before);
 		struct change *later = e->later;
-		bool spared = c->there &&
-			      (later->kind == CHANGE_REMOVE || later->kind == CHANGE_SETATTR);
+		bool spared =
+		    c->there && (later->kind == CHANGE_REMOVE || later->kind == CHANGE_SETATTR);
 
 		if (c->err && e->builds && !spared && !later->err)
 			later->err = c->err;

@@ -19,22 +19,22 @@
 #include "vfs/verify.h"
 
 /* A stream's first window, and the one for a large file read from its start in large pieces. */
-#define WINDOW_LEN_MIN	  (128 * 1024)
-#define WINDOW_LEN_LARGE  (4 * 1024 * 1024)
-#define LARGE_READ_LEN	  (64 * 1024)
-#define LARGE_FILE_LEN	  (4 * 1024 * 1024)
+#define WINDOW_LEN_MIN   (128 * 1024)
+#define WINDOW_LEN_LARGE (4 * 1024 * 1024)
+#define LARGE_READ_LEN   (64 * 1024)
+#define LARGE_FILE_LEN   (4 * 1024 * 1024)
 
 /* The kernel's own read-ahead runs several requests at once and may swap or skip some. */
-#define STREAM_SLACK_LEN  (256 * 1024)
+#define STREAM_SLACK_LEN (256 * 1024)
 
 /* What lies so far behind every reader is dropped. */
-#define BEHIND_LEN	  (4 * (uint64_t)STREAM_SLACK_LEN)
+#define BEHIND_LEN (4 * (uint64_t)STREAM_SLACK_LEN)
 
 /* A reader counts for the others' share as long as this after it last read ahead. */
-#define READER_LIFE_MS	  1000
+#define READER_LIFE_MS 1000
 
-#define REPLY_IOV_COUNT	  260 /* 1 MiB in single pages, and the ends */
-#define PAGE_LEN	  4096
+#define REPLY_IOV_COUNT 260 /* 1 MiB in single pages, and the ends */
+#define PAGE_LEN        4096
 
 static const uint8_t zeros[128 * 1024];
 
@@ -88,7 +88,7 @@ static struct chunk *chunk_at(struct node *n, uint64_t off, uint64_t *next_off)
 }
 
 static void chunk_read(void *arg, const struct be_status *st, struct data *block, size_t off,
-		       size_t len)
+                       size_t len)
 {
 	struct chunk *c = arg;
 	struct vfs *v = c->v;
@@ -136,7 +136,8 @@ static void send_overlapping(struct node *n, uint64_t off, size_t len)
 	list_for_each(e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
-		if (!f->gather || off >= f->gather_off + f->gather_len || f->gather_off >= off + len)
+		if (!f->gather || off >= f->gather_off + f->gather_len ||
+		    f->gather_off >= off + len)
 			continue;
 		if (append_goes_on(f, 0) && off + len <= f->gather_off + f->append_at &&
 		    append_send_before(f) == 0)
@@ -297,8 +298,8 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	struct stream *s = stream_at(f, off, &continues);
 
 	if (!continues && off == 0)
-		s->window_len = len >= LARGE_READ_LEN && size >= LARGE_FILE_LEN ?
-				    WINDOW_LEN_LARGE : WINDOW_LEN_MIN;
+		s->window_len = len >= LARGE_READ_LEN && size >= LARGE_FILE_LEN ? WINDOW_LEN_LARGE
+		                                                                : WINDOW_LEN_MIN;
 	else if (continues && end > s->next_off)
 		s->window_len = s->window_len ? s->window_len * 2 : WINDOW_LEN_MIN;
 	s->next_off = end > s->next_off ? end : s->next_off;
@@ -321,7 +322,7 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 
 /* Collects what has come of [off, off + len). Return: bytes; *wait is a chunk still on its way. */
 static size_t collect(struct op *op, struct iovec *iov, int *iov_count, struct chunk **wait,
-		      int *err)
+                      int *err)
 {
 	struct node *n = op->node;
 	uint64_t off = op->off, end = op->off + op->len, next_off;

@@ -22,7 +22,7 @@ struct same {
 	unsigned round_count;
 	unsigned pending;
 	bool failed;
-	bool again; /* `*_was` are valid */
+	bool again;                        /* `*_was` are valid */
 	struct be_attr mine, mine_was;     /* by the descriptors */
 	struct be_attr theirs, theirs_was; /* by the name */
 };
@@ -75,7 +75,7 @@ static void same_answered(struct same *s)
 }
 
 static void take(struct same *s, const struct be_status *st, const struct be_attr *a,
-		 struct be_attr *out)
+                 struct be_attr *out)
 {
 	s->failed = s->failed || st->code != BE_OK || !a;
 	if (!s->failed)
@@ -110,9 +110,9 @@ static bool ask_mine(struct same *s)
 static bool ask_theirs(struct same *s)
 {
 	const struct be_ops *ops = s->v->ops;
-	int err = s->other ? ops->fstat(s->v->be, s->other, theirs_came, s)
-			   : ops->stat(s->v->be, s->path, s->v->cfg.follow_symlinks,
-					       theirs_came, s);
+	int err = s->other
+	              ? ops->fstat(s->v->be, s->other, theirs_came, s)
+	              : ops->stat(s->v->be, s->path, s->v->cfg.follow_symlinks, theirs_came, s);
 
 	s->pending += err == 0;
 	return err == 0;
@@ -133,7 +133,7 @@ static bool same_round(struct same *s)
 }
 
 int same_ask(struct vfs *v, struct node *n, struct be_file *other, const char *path,
-	     const struct be_attr *seen, same_done_fn *done, void *arg)
+             const struct be_attr *seen, same_done_fn *done, void *arg)
 {
 	struct same *s = calloc(1, sizeof(*s));
 

@@ -235,7 +235,7 @@ static void got_other_half(void *arg, const struct be_status *st, const struct b
 }
 
 void vfs_setattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t fh,
-		 const struct stat *st, unsigned set)
+                 const struct stat *st, unsigned set)
 {
 	struct op *op = op_create(v, req, OP_SETATTR);
 	struct node *n = node_find(v, nodeid);
@@ -264,8 +264,8 @@ void vfs_setattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 			err = v->ops->fstat(v->be, f->be, got_other_half, op);
 		else if (op->path)
 			err = v->ops->stat(v->be, op->path,
-					   v->cfg.follow_symlinks && !attr_is_link(&n->attr),
-					   got_other_half, op);
+			                   v->cfg.follow_symlinks && !attr_is_link(&n->attr),
+			                   got_other_half, op);
 		op_failed_start(op, err);
 		return;
 	}

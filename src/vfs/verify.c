@@ -22,8 +22,8 @@ struct early {
 
 struct passed {
 	struct sha256 *sum;
-	uint64_t end;	      /* bytes [0, end) have passed */
-	uint64_t size;	      /* written: the file is at least so long, whatever passes */
+	uint64_t end;         /* bytes [0, end) have passed */
+	uint64_t size;        /* written: the file is at least so long, whatever passes */
 	uint64_t checked_end; /* of which so many were found to be the server's; 0: none */
 	struct list early;    /* struct early, by offset */
 	size_t early_len;
@@ -234,7 +234,7 @@ static void no_hash(struct vfs *v, const struct node *n, const struct be_status 
 	}
 	path = node_path(v, n, NULL, &err);
 	log_error(LOG_VFS, "verify: '%s' was not compared: %s", path ? path : "",
-		  st->text[0] ? st->text : "the server does not tell its hash");
+	          st->text[0] ? st->text : "the server does not tell its hash");
 	free(path);
 }
 
@@ -255,8 +255,8 @@ static void compared(struct file *f, const uint8_t *theirs)
 	sha256_text(theirs, text[1]);
 	path = node_path(f->v, f->node, NULL, &err);
 	log_error(LOG_VFS, "verify: '%s' differs: %s here has SHA-256 %s, the server's file %s",
-		  path ? path : "", p->written ? "what was written" : "what was read", text[0],
-		  text[1]);
+	          path ? path : "", p->written ? "what was written" : "what was read", text[0],
+	          text[1]);
 	free(path);
 }
 

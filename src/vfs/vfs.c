@@ -21,7 +21,7 @@ static void look_for_silence(void *arg);
 static void look_for_overdue(void *arg);
 
 struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, struct clock *clock,
-		       const struct vfs_replies *replies, struct budget *budget)
+                       const struct vfs_replies *replies, struct budget *budget)
 {
 	struct vfs *v = calloc(1, sizeof(*v));
 

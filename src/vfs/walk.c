@@ -12,21 +12,21 @@
 #define WALK_COUNT_MAX 16
 
 /* A program that has neither listed nor opened anything for this long has stopped walking. */
-#define WALK_LIFE_MS   5000
-#define SWEEP_MS       250
+#define WALK_LIFE_MS 5000
+#define SWEEP_MS     250
 
 /* Guesses that are judged together; older ones count for half. */
-#define SCORE_COUNT    1024
+#define SCORE_COUNT 1024
 
 /* Lookups that the server had to answer in one directory within this time: its listing is cheaper. */
-#define LOOKUP_COUNT   4
-#define LOOKUP_MS      1000
+#define LOOKUP_COUNT 4
+#define LOOKUP_MS    1000
 
 /*
  * So many more opens closed unread than read, and an open brings no READ along. The first one of a program
  * that has read nothing yet is enough; as many that are read make good for all before.
  */
-#define UNREAD_COUNT	   4
+#define UNREAD_COUNT       4
 #define UNREAD_COUNT_FIRST 3
 #define UNREAD_COUNT_MAX   8
 
@@ -138,8 +138,8 @@ static bool has_listed(const struct walk *w, const struct node *n)
 
 struct node *walk_parent(const struct node *n)
 {
-	return list_empty(&n->names) ? NULL :
-				       list_entry(n->names.next, struct name, in_node)->parent;
+	return list_empty(&n->names) ? NULL
+	                             : list_entry(n->names.next, struct name, in_node)->parent;
 }
 
 /* Is `n` where the walk goes already? A filesystem that the program has entered by itself is not. */

@@ -17,10 +17,10 @@
 #define LIMIT_MAX   64
 
 /* Guesses before they are judged. */
-#define SCORE_MIN   16
+#define SCORE_MIN 16
 
 /* A file that was fetched and not opened for this long was a wrong guess. */
-#define LIFE_MS	    5000
+#define LIFE_MS 5000
 
 /* Out of the walk's accounts. */
 static void file_leave(struct walk_file *f)
@@ -74,7 +74,7 @@ static bool is_untouched(const struct walk_file *f)
 }
 
 static void fetched(void *arg, const struct be_status *st, const struct be_attr *a,
-		    struct data *block, size_t off, size_t len)
+                    struct data *block, size_t off, size_t len)
 {
 	struct walk_file *f = arg;
 	struct vfs *v = f->v;
@@ -85,8 +85,8 @@ static void fetched(void *arg, const struct be_status *st, const struct be_attr 
 	f->in_flight = false;
 	list_init(&waiters);
 	list_splice(&waiters, &f->waiters);
-	if (st->code == BE_OK && is_whole(a, len) && is_untouched(f) &&
-	    f->asked_ms >= n->told_ms && (w || !list_empty(&waiters))) {
+	if (st->code == BE_OK && is_whole(a, len) && is_untouched(f) && f->asked_ms >= n->told_ms &&
+	    (w || !list_empty(&waiters))) {
 		if (attr_update(v, n, a, f->change_count, f->asked_ms))
 			entry_content_changed(v, n);
 		whole_unref(n->content);
@@ -170,14 +170,12 @@ void walk_file_pump(struct walk *w)
 	struct node *parent;
 	int64_t asked_ms;
 
-	while (w->reading && walk_has_read(w) &&
-	       walk_pays(&w->file_score, SCORE_MIN) && has_room(w) &&
-	       (e = walk_order_next(w, &parent, &asked_ms)) != NULL) {
+	while (w->reading && walk_has_read(w) && walk_pays(&w->file_score, SCORE_MIN) &&
+	       has_room(w) && (e = walk_order_next(w, &parent, &asked_ms)) != NULL) {
 		struct name *d = name_find(v, parent, e->name);
 		struct node *n = d ? d->node : NULL;
 
-		n = entry_known(v, parent, e->name, &e->attr, n, n ? n->change_count : 0,
-				asked_ms);
+		n = entry_known(v, parent, e->name, &e->attr, n, n ? n->change_count : 0, asked_ms);
 		if (!n)
 			continue;
 		if (n->read_serial != w->serial && !n->walk_file && !n->content && !n->dirty &&
@@ -277,7 +275,8 @@ void walk_file_sweep(struct walk *w)
 			walk_miss(&w->file_score);
 			file_drop(f);
 			late = true;
-		} else if (c->proven && !f->asking && now_ms - told_ms > v->cfg.open_window_ms / 2) {
+		} else if (c->proven && !f->asking &&
+		           now_ms - told_ms > v->cfg.open_window_ms / 2) {
 			refresh(f);
 		}
 	}

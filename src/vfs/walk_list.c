@@ -13,13 +13,13 @@
 #include "vfs/listing.h"
 #include "vfs/walk.h"
 
-#define LIMIT_FIRST	128 /* directories ahead at first: a level of a usual tree */
-#define LIMIT_ARGS	64  /* where the program was given some of a directory that it has not listed */
-#define LIMIT_MIN	16
-#define LIMIT_MAX	256
+#define LIMIT_FIRST     128 /* directories ahead at first: a level of a usual tree */
+#define LIMIT_ARGS      64 /* where the program was given some of a directory that it has not listed */
+#define LIMIT_MIN       16
+#define LIMIT_MAX       256
 #define QUEUE_COUNT_MAX 8192
-#define SCORE_MIN	64 /* guesses before they are judged */
-#define STEP_COUNT_MAX	4  /* steps of the program from which its order is guessed */
+#define SCORE_MIN       64 /* guesses before they are judged */
+#define STEP_COUNT_MAX  4  /* steps of the program from which its order is guessed */
 
 static void dir_free(struct walk_dir *d)
 {
@@ -182,7 +182,7 @@ static void look_into(struct walk *w, struct walk_dir *parent, const struct entr
 	bool ahead;
 
 	n = entry_known(v, parent->node, e->name, &e->attr, n, n ? n->change_count : 0,
-			parent->listing->asked_ms);
+	                parent->listing->asked_ms);
 	if (!n)
 		return;
 	if (n->huge || find_dir(&w->flight, n) || find_dir(&w->ready, n)) {
@@ -246,8 +246,8 @@ void walk_list_pump(struct walk *w)
 static void end_all(struct list *in, bool queue)
 {
 	while (!list_empty(in))
-		dir_end(queue ? list_entry(in->next, struct walk_dir, in_queue) :
-				list_entry(in->next, struct walk_dir, entry));
+		dir_end(queue ? list_entry(in->next, struct walk_dir, in_queue)
+		              : list_entry(in->next, struct walk_dir, entry));
 }
 
 void walk_list_end(struct walk *w)

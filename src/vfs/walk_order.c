@@ -59,7 +59,7 @@ static enum walk_order order_in(const struct walk *w, const struct node *dir)
 }
 
 static uint64_t key_of(struct walk *w, enum walk_order order, struct node *dir,
-		       const struct entry *e, size_t index)
+                       const struct entry *e, size_t index)
 {
 	return order == WALK_BY_INO ? ino_of(w->v, dir, e) : index;
 }
@@ -97,7 +97,7 @@ static void sort(struct walk_item *items, size_t count, enum walk_order order)
 }
 
 const struct entry **walk_order_dirs(struct walk *w, struct node *dir, const struct listing *l,
-				     enum walk_order order, size_t *count)
+                                     enum walk_order order, size_t *count)
 {
 	struct walk_item *items = calloc(l->count ? l->count : 1, sizeof(*items));
 	const struct entry **dirs = NULL;
@@ -136,8 +136,8 @@ static bool frame_push(struct walk *w, struct node *dir, const char *after)
 		const struct entry *e = l->entries[i];
 
 		if (is_file(e) || is_dir(e))
-			f->items[f->count++] = (struct walk_item){
-			    e, key_of(w, order, dir, e, i), w->files_first && is_dir(e)};
+			f->items[f->count++] = (struct walk_item){e, key_of(w, order, dir, e, i),
+			                                          w->files_first && is_dir(e)};
 	}
 	sort(f->items, f->count, order);
 	for (size_t i = 0; after && i < f->count; i++)
@@ -175,7 +175,7 @@ static void seat(struct walk *w, struct node *n)
 
 /* The node of a directory that may be entered now, referenced; *wait: it is not listed yet. */
 static struct node *enter(struct walk *w, const struct walk_frame *f, const struct entry *e,
-			  bool *wait)
+                          bool *wait)
 {
 	struct vfs *v = w->v;
 	struct name *d = name_find(v, f->dir, e->name);
@@ -183,7 +183,7 @@ static struct node *enter(struct walk *w, const struct walk_frame *f, const stru
 
 	*wait = false;
 	n = entry_known(v, f->dir, e->name, &e->attr, n, n ? n->change_count : 0,
-			f->listing->asked_ms);
+	                f->listing->asked_ms);
 	if (!n || n->huge || !w->top ||
 	    (n->fsid_known && w->top->fsid_known && n->fsid != w->top->fsid)) {
 		if (n)
@@ -228,7 +228,7 @@ const struct entry *walk_order_next(struct walk *w, struct node **parent, int64_
 }
 
 static bool find_items(struct walk *w, enum walk_order order, struct node *dir, struct node *a,
-		       struct node *b, struct walk_item *from, struct walk_item *to)
+                       struct node *b, struct walk_item *from, struct walk_item *to)
 {
 	const struct listing *l = dir->listing;
 
@@ -248,7 +248,7 @@ static bool find_items(struct walk *w, enum walk_order order, struct node *dir, 
  * come after `a`.
  */
 static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struct node *a,
-		  struct node *b, bool (*is_kind)(const struct entry *))
+                  struct node *b, bool (*is_kind)(const struct entry *))
 {
 	const struct listing *l = dir->listing;
 	struct walk_item from = {0}, to = {0};
@@ -270,7 +270,7 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 
 /* The best of all orders in *order. Return: false when `b` comes after `a` in none. */
 static bool guess(struct walk *w, enum walk_order *order, struct node *dir, struct node *a,
-		  struct node *b, bool (*is_kind)(const struct entry *))
+                  struct node *b, bool (*is_kind)(const struct entry *))
 {
 	size_t best = gap(w, *order, dir, a, b, is_kind);
 
@@ -351,8 +351,7 @@ static bool passed_by(struct walk *w, struct node *dir, struct node *a, struct n
 }
 
 /* Does it go into each directory when it comes to it? */
-static void guess_files_first(struct walk *w, struct node *dir, struct node *before,
-			      struct node *n)
+static void guess_files_first(struct walk *w, struct node *dir, struct node *before, struct node *n)
 {
 	struct node *parent = walk_parent(before);
 

@@ -15,7 +15,7 @@
 #define WRITTEN_COUNT_MAX 16
 
 struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
-			       const struct be_attr *a, int64_t asked_ms)
+                           const struct be_attr *a, int64_t asked_ms)
 {
 	struct whole *c = malloc(sizeof(*c));
 
@@ -32,7 +32,7 @@ struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t
 	    .asked_ms = asked_ms,
 	    /* The clock now less the time it took: what it was when the question left. */
 	    .proven = attr_server_now(v) - (v->clock->now_ms - asked_ms + 999) / 1000 >
-		      (int64_t)a->mtime + 1,
+	              (int64_t)a->mtime + 1,
 	};
 	list_init(&c->in_written);
 	return c;
@@ -204,7 +204,7 @@ static bool is_open(const struct file *f)
 }
 
 static void late_opened(void *arg, const struct be_status *st, struct be_file *be,
-			const struct be_attr *a)
+                        const struct be_attr *a)
 {
 	struct file *f = arg;
 	struct vfs *v = f->v;
@@ -247,7 +247,7 @@ static bool open_late(struct file *f)
 	f->opening = true;
 	file_ref(f);
 	err = v->ops->open(v->be, path, BE_READ, 0, f->node->nodeid, 0, file_where, NULL,
-			   late_opened, f);
+	                   late_opened, f);
 	free(path);
 	if (err < 0) {
 		f->opening = false;

@@ -37,7 +37,7 @@ struct sent {
 static void set_write_error(struct node *n, struct file *f, int err)
 {
 	f->write_err = f->write_err ? f->write_err : err;
-	list_for_each (e, &n->files) {
+	list_for_each(e, &n->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
 		if (other->wrote && !other->write_err)
@@ -148,7 +148,7 @@ static void write_answered(void *arg, const struct be_status *st)
 	}
 	path = node_path(v, f->node, NULL, &err);
 	log_error(LOG_VFS, "write of '%s' failed: the server says \"%s\"", path ? path : "",
-		  st->text);
+	          st->text);
 	if (f->node->judged_count) {
 		acknowledged(s, -EIO);
 		free(path);
@@ -157,7 +157,7 @@ static void write_answered(void *arg, const struct be_status *st)
 	s->judged = true;
 	f->node->judged_count++;
 	errno_resolve(v, &(struct errno_query){.kind = OP_WRITE, .path = path, .len = s->len}, st,
-		      acknowledged, s);
+	              acknowledged, s);
 	free(path);
 }
 
@@ -170,7 +170,7 @@ static void attr_answered(void *arg, const struct be_status *st, const struct be
 
 	if (st->code != BE_OK) {
 		log_error(LOG_VFS, "a change of attributes failed: the server says \"%s\"",
-			  st->text);
+		          st->text);
 		attr_expire(n);
 		err = errno_first(&q, st);
 		err = err < 0 ? err : -EIO;
@@ -246,7 +246,7 @@ void file_send(struct file *f)
 		if (err)
 			acknowledged(s, -EIO);
 		else if (f->created && !(f->flags & O_APPEND) && f->gather_off == 0 &&
-			 f->gather_len == f->node->attr.size)
+		         f->gather_len == f->node->attr.size)
 			whole_written(v, f->node, block, f->gather_len);
 	} else {
 		set_write_error(f->node, f, err);
@@ -273,14 +273,14 @@ void file_deliver(struct file *f)
 
 void file_send_node(struct node *n)
 {
-	list_for_each (e, &n->files)
+	list_for_each(e, &n->files)
 		file_send(list_entry(e, struct file, in_node));
 }
 
 /* Order: what another descriptor of the file has gathered goes first. */
 static void send_others(struct file *f)
 {
-	list_for_each (e, &f->node->files) {
+	list_for_each(e, &f->node->files) {
 		struct file *other = list_entry(e, struct file, in_node);
 
 		if (other != f)
@@ -516,7 +516,7 @@ fail:
 /* Any open file of the node that writes where it is told. */
 static struct file *plain_file(struct node *n)
 {
-	list_for_each (e, &n->files) {
+	list_for_each(e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
 		if ((f->flags & O_ACCMODE) != O_RDONLY && !(f->flags & O_APPEND))

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	whole_rc = framer_push(&whole, bytes, len, count, &whole_sum);
 	for (size_t off = 0; off < len; off += step)
 		cut_rc = framer_push(&cut, bytes + off, step < len - off ? step : len - off, count,
-				     &cut_sum);
+		                     &cut_sum);
 	FUZZ_ASSERT(whole_sum == cut_sum);
 	FUZZ_ASSERT(whole_rc == cut_rc);
 	framer_finish(&whole);

@@ -14,7 +14,7 @@
 #include "ingress.h"
 #include "trigger.h"
 
-#define READ_LEN (256 * 1024) /* bytes per read(2) */
+#define READ_LEN  (256 * 1024) /* bytes per read(2) */
 #define IOV_COUNT 16
 
 struct relay_config config;
@@ -32,7 +32,7 @@ int conn_setup(int fd)
 
 static void reset_and_close(int fd)
 {
-	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	close(fd);
@@ -57,11 +57,15 @@ static void conn_finish(struct conn *c, bool reset)
 
 static void side_watch(struct conn_side *side, uint32_t mask)
 {
-	struct epoll_event ev = { .events = mask, .data.ptr = side };
+	struct epoll_event ev = {.events = mask, .data.ptr = side};
 
 	if (side->mask == mask)
 		return;
-	epoll_ctl(epoll_fd, mask == 0 ? EPOLL_CTL_DEL : side->mask == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, side->fd, &ev);
+	epoll_ctl(epoll_fd,
+	          mask == 0         ? EPOLL_CTL_DEL
+	          : side->mask == 0 ? EPOLL_CTL_ADD
+	                            : EPOLL_CTL_MOD,
+	          side->fd, &ev);
 	side->mask = mask;
 }
 
@@ -131,7 +135,7 @@ static bool forward_data(struct conn *c, enum dir dir, int64_t now_us)
 		for (int i = 0; i < count; i++)
 			sent += (ssize_t)iov[i].iov_len;
 	} else {
-		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)count };
+		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
 
 		sent = sendmsg(to->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (sent < 0) {
@@ -207,7 +211,8 @@ int64_t conn_pump_all(int64_t now_us)
 		for (int dir = 0; dir < 2; dir++) {
 			const struct block *b = c->queue[dir].head;
 
-			if (b != NULL && b->due_us > now_us && b->due_us < next_us && may_forward(c, dir))
+			if (b != NULL && b->due_us > now_us && b->due_us < next_us &&
+			    may_forward(c, dir))
 				next_us = b->due_us;
 		}
 		link = &c->next;
@@ -227,7 +232,8 @@ void conn_accept(int fd)
 	server = socket(config.target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	c = calloc(1, sizeof(*c));
 	if (server < 0 || c == NULL ||
-	    (connect(server, (struct sockaddr *)&config.target, config.target_len) != 0 && errno != EINPROGRESS)) {
+	    (connect(server, (struct sockaddr *)&config.target, config.target_len) != 0 &&
+	     errno != EINPROGRESS)) {
 		if (server >= 0)
 			close(server);
 		free(c);
@@ -270,7 +276,9 @@ static void side_read(struct conn_side *side, int64_t now_us)
 		enum block_kind kind = n < 0 || side->reset_seen ? BLOCK_RST : BLOCK_EOF;
 
 		side->eof = true;
-		rc = queue_push(&c->queue[dir], &config.shape, now_us, kind, NULL, 0) != NULL ? 0 : -ENOMEM;
+		rc = queue_push(&c->queue[dir], &config.shape, now_us, kind, NULL, 0) != NULL
+		         ? 0
+		         : -ENOMEM;
 	}
 	if (rc < 0)
 		conn_finish(c, true);

@@ -23,9 +23,9 @@ struct conn;
 struct conn_side {
 	struct conn *conn;
 	int fd;
-	uint32_t mask;      /* registered with epoll, 0: not registered */
-	bool eof;           /* its last byte was read */
-	bool reset_seen;    /* a write failed; what follows its data is a reset */
+	uint32_t mask;   /* registered with epoll, 0: not registered */
+	bool eof;        /* its last byte was read */
+	bool reset_seen; /* a write failed; what follows its data is a reset */
 	bool connecting;
 };
 
@@ -33,30 +33,31 @@ struct conn_side {
 
 struct conn {
 	struct conn *next;
-	struct conn_side side[2];        /* [UP] is the client, where upward data comes from; [DOWN] the server */
+	struct conn_side
+	    side[2]; /* [UP] is the client, where upward data comes from; [DOWN] the server */
 	struct queue queue[2];
 	struct frame frame[2];
-	uint32_t pending[2];             /* triggers that fire at the end of the frame, one bit each */
-	bool finished[2];                /* end of file was passed on */
+	uint32_t pending[2]; /* triggers that fire at the end of the frame, one bit each */
+	bool finished[2];    /* end of file was passed on */
 	bool stalled, held[2];
 	bool dead;
-	bool answered;                   /* something came down since the last thing went up */
-	uint32_t server_depth;           /* greatest depth handed to the server */
+	bool answered;         /* something came down since the last thing went up */
+	uint32_t server_depth; /* greatest depth handed to the server */
 	uint32_t server_epoch;
 	struct {
 		uint32_t id, depth, epoch;
 	} asked[DEPTH_RING];
 	uint32_t serial;
-	struct stats_conn *stats;        /* may be NULL */
+	struct stats_conn *stats; /* may be NULL */
 };
 
 /* Settings of the whole relay; changes apply to what arrives from now on. */
 struct relay_config {
 	struct link_shape shape;
-	bool shared;  /* all connections go over one link, constant */
-	bool sftp;    /* parse frames */
-	bool refuse;  /* reset new connections */
-	bool stall;   /* new connections are stalled */
+	bool shared; /* all connections go over one link, constant */
+	bool sftp;   /* parse frames */
+	bool refuse; /* reset new connections */
+	bool stall;  /* new connections are stalled */
 	struct sockaddr_storage target;
 	socklen_t target_len;
 };

@@ -9,9 +9,9 @@
 #include "conn.h"
 #include "trigger.h"
 
-#define WORD_MAX 8
+#define WORD_MAX     8
 #define DELAY_MAX_MS 600000
-#define RATE_MAX 1000000000000ull
+#define RATE_MAX     1000000000000ull
 
 bool control_number(const char *text, uint64_t max, uint64_t *value)
 {
@@ -34,7 +34,7 @@ static bool parse_switch(const char *word, bool *on)
 
 static bool parse_action(const char *word, size_t len, enum trigger_action *action)
 {
-	static const char *const names[] = { "cut", "stall", "hold" };
+	static const char *const names[] = {"cut", "stall", "hold"};
 
 	for (int i = 0; i < 3; i++) {
 		if (strlen(names[i]) == len && strncmp(names[i], word, len) == 0) {
@@ -51,7 +51,7 @@ static bool arm(char *words[], int count, const char *text)
 {
 	const char *dash = strchr(words[0], '-');
 	enum trigger_action action;
-	struct trigger want = { .type = -1 };
+	struct trigger want = {.type = -1};
 	struct trigger *t;
 	int at = 1;
 
@@ -138,7 +138,8 @@ bool control_line(char *line)
 	int count = 0;
 
 	snprintf(text, sizeof(text), "%s", line);
-	for (char *w = strtok_r(line, " \t\r", &save); w != NULL && count < WORD_MAX; w = strtok_r(NULL, " \t\r", &save))
+	for (char *w = strtok_r(line, " \t\r", &save); w != NULL && count < WORD_MAX;
+	     w = strtok_r(NULL, " \t\r", &save))
 		words[count++] = w;
 	if (count == 0)
 		return true;

@@ -5,20 +5,23 @@
 #include <strings.h>
 
 #define FRAME_LEN_MAX ((uint32_t)16 << 20) /* bytes; far above what any server takes */
-#define TYPE_INIT 1
-#define TYPE_VERSION 2
+#define TYPE_INIT     1
+#define TYPE_VERSION  2
 #define TYPE_EXTENDED 200
 
 static const struct {
 	uint8_t type;
 	const char *name;
 } types[] = {
-	{ 1, "INIT" },      { 2, "VERSION" },   { 3, "OPEN" },      { 4, "CLOSE" },    { 5, "READ" },
-	{ 6, "WRITE" },     { 7, "LSTAT" },     { 8, "FSTAT" },     { 9, "SETSTAT" },  { 10, "FSETSTAT" },
-	{ 11, "OPENDIR" },  { 12, "READDIR" },  { 13, "REMOVE" },   { 14, "MKDIR" },   { 15, "RMDIR" },
-	{ 16, "REALPATH" }, { 17, "STAT" },     { 18, "RENAME" },   { 19, "READLINK" }, { 20, "SYMLINK" },
-	{ 101, "STATUS" },  { 102, "HANDLE" },  { 103, "DATA" },    { 104, "NAME" },   { 105, "ATTRS" },
-	{ 200, "EXTENDED" }, { 201, "EXTENDED_REPLY" },
+    {1, "INIT"},      {2, "VERSION"},    {3, "OPEN"},
+    {4, "CLOSE"},     {5, "READ"},       {6, "WRITE"},
+    {7, "LSTAT"},     {8, "FSTAT"},      {9, "SETSTAT"},
+    {10, "FSETSTAT"}, {11, "OPENDIR"},   {12, "READDIR"},
+    {13, "REMOVE"},   {14, "MKDIR"},     {15, "RMDIR"},
+    {16, "REALPATH"}, {17, "STAT"},      {18, "RENAME"},
+    {19, "READLINK"}, {20, "SYMLINK"},   {101, "STATUS"},
+    {102, "HANDLE"},  {103, "DATA"},     {104, "NAME"},
+    {105, "ATTRS"},   {200, "EXTENDED"}, {201, "EXTENDED_REPLY"},
 };
 
 const char *frame_type_name(uint8_t type)

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_NAME_MAX 48   /* bytes kept of the name of an extended request */
+#define FRAME_NAME_MAX 48 /* bytes kept of the name of an extended request */
 #define FRAME_HEAD_MAX (13 + FRAME_NAME_MAX)
 
 enum frame_event {
@@ -19,11 +19,11 @@ enum frame_event {
 
 struct frame {
 	unsigned char head[FRAME_HEAD_MAX];
-	size_t head_len;  /* bytes of this frame kept in head */
-	uint32_t left;    /* bytes of the body still to come once the length is known */
+	size_t head_len; /* bytes of this frame kept in head */
+	uint32_t left;   /* bytes of the body still to come once the length is known */
 	bool known, bad;
 	uint8_t type;
-	uint32_t id;      /* INIT and VERSION: the version number */
+	uint32_t id;                   /* INIT and VERSION: the version number */
 	char name[FRAME_NAME_MAX + 1]; /* of FXP_EXTENDED, else empty */
 };
 

@@ -19,13 +19,15 @@ static int flush(struct slice *s, const unsigned char *data, size_t len)
 
 	while (len > 0) {
 		size_t n = len < quantum ? len : quantum;
-		struct block *b = queue_push(&s->conn->queue[s->dir], &config.shape, s->now_us, BLOCK_DATA, data, n);
+		struct block *b = queue_push(&s->conn->queue[s->dir], &config.shape, s->now_us,
+		                             BLOCK_DATA, data, n);
 
 		if (b == NULL)
 			return -ENOMEM;
 		data += n;
 		len -= n;
-		b->depth = s->depth; /* of the whole slice: a block earlier than its frame at most */
+		b->depth =
+		    s->depth; /* of the whole slice: a block earlier than its frame at most */
 		b->epoch = stats.epoch;
 	}
 	return 0;
@@ -33,7 +35,8 @@ static int flush(struct slice *s, const unsigned char *data, size_t len)
 
 static int push_trigger(struct slice *s, int which)
 {
-	struct block *b = queue_push(&s->conn->queue[s->dir], &config.shape, s->now_us, BLOCK_TRIGGER, NULL, 0);
+	struct block *b =
+	    queue_push(&s->conn->queue[s->dir], &config.shape, s->now_us, BLOCK_TRIGGER, NULL, 0);
 
 	if (b == NULL)
 		return -ENOMEM;
@@ -58,7 +61,8 @@ static uint32_t request_depth(struct conn *c)
 static uint32_t reply_depth(struct conn *c, const struct frame *f)
 {
 	c->answered = true;
-	if (f != NULL && c->asked[f->id % DEPTH_RING].id == f->id && c->asked[f->id % DEPTH_RING].epoch == stats.epoch)
+	if (f != NULL && c->asked[f->id % DEPTH_RING].id == f->id &&
+	    c->asked[f->id % DEPTH_RING].epoch == stats.epoch)
 		return c->asked[f->id % DEPTH_RING].depth;
 	if (f != NULL && f->type != 2) /* only VERSION has no id of its own */
 		return 0;
@@ -134,9 +138,10 @@ static int take_frames(struct slice *s, const unsigned char *data, size_t len)
 	return rc < 0 ? rc : flush(s, data + from, len - from);
 }
 
-int ingress_data(struct conn *c, enum dir dir, const unsigned char *data, size_t len, int64_t now_us)
+int ingress_data(struct conn *c, enum dir dir, const unsigned char *data, size_t len,
+                 int64_t now_us)
 {
-	struct slice s = { .conn = c, .dir = dir, .now_us = now_us };
+	struct slice s = {.conn = c, .dir = dir, .now_us = now_us};
 	int rc = 0;
 
 	stats.bytes[dir] += len;

@@ -5,8 +5,9 @@
 #include <string.h>
 
 #define SOCKET_BUFFER_LEN ((size_t)4 << 20)
-#define UNLIMITED_RATE 10000000000ull /* bits/s, used only to size the queue of a link without a rate */
-#define BLOCK_LEN_MIN 1448            /* bytes, one Ethernet segment */
+#define UNLIMITED_RATE                                                                             \
+	10000000000ull     /* bits/s, used only to size the queue of a link without a rate */
+#define BLOCK_LEN_MIN 1448 /* bytes, one Ethernet segment */
 #define BLOCK_LEN_MAX 65536
 
 void queue_init(struct queue *q, int64_t *free_us)
@@ -28,8 +29,8 @@ static int64_t serialization_us(const struct link_shape *shape, size_t len)
 	return (int64_t)((double)len * 8e6 / (double)shape->rate);
 }
 
-struct block *queue_push(struct queue *q, const struct link_shape *shape, int64_t now_us, enum block_kind kind,
-			 const void *data, size_t len)
+struct block *queue_push(struct queue *q, const struct link_shape *shape, int64_t now_us,
+                         enum block_kind kind, const void *data, size_t len)
 {
 	struct block *b = malloc(sizeof(*b) + len);
 

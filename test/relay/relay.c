@@ -67,7 +67,10 @@ static int64_t now_us(void)
 
 static int usage(const char *why)
 {
-	fprintf(stderr, "sftpfs-relay: %s\nusage: sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--shared] [--sftp] HOST PORT\n", why);
+	fprintf(
+	    stderr,
+	    "sftpfs-relay: %s\nusage: sftpfs-relay [--delay MS] [--rate BITS_PER_S] [--shared] [--sftp] HOST PORT\n",
+	    why);
 	return 1;
 }
 
@@ -95,7 +98,8 @@ static int parse_target(const char *host, const char *port)
 
 static int listen_loopback(void)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+	                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(addr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -111,9 +115,10 @@ static int listen_loopback(void)
 
 static void watch(int epoll_fd, int fd, void *tag)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = tag };
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = tag};
 
-	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev); /* fails when stdin is a file: then there are no commands */
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd,
+	          &ev); /* fails when stdin is a file: then there are no commands */
 }
 
 /* Return: false at end of file or after `quit`. */
@@ -151,7 +156,7 @@ static void accept_all(int listener)
 
 static void arm_timer(int timer, int64_t at_us)
 {
-	struct itimerspec spec = { 0 };
+	struct itimerspec spec = {0};
 
 	if (at_us != INT64_MAX) {
 		spec.it_value.tv_sec = at_us / 1000000;
@@ -202,11 +207,11 @@ static int loop(int listener)
 int main(int argc, char *argv[])
 {
 	static const struct option options[] = {
-		{ "delay", required_argument, NULL, 'd' },
-		{ "rate", required_argument, NULL, 'r' },
-		{ "shared", no_argument, NULL, 'S' },
-		{ "sftp", no_argument, NULL, 's' },
-		{ NULL, 0, NULL, 0 },
+	    {"delay", required_argument, NULL, 'd'},
+	    {"rate", required_argument, NULL, 'r'},
+	    {"shared", no_argument, NULL, 'S'},
+	    {"sftp", no_argument, NULL, 's'},
+	    {NULL, 0, NULL, 0},
 	};
 	uint64_t number;
 	int opt, listener;

@@ -27,7 +27,8 @@ struct stats_conn *stats_conn_add(uint32_t serial)
 	struct stats_conn *c = NULL;
 
 	for (uint32_t i = 0; i < stats.conn_count && c == NULL; i++)
-		if (!stats.conns[i].open && stats.conns[i].bytes[UP] + stats.conns[i].bytes[DOWN] == 0)
+		if (!stats.conns[i].open &&
+		    stats.conns[i].bytes[UP] + stats.conns[i].bytes[DOWN] == 0)
 			c = &stats.conns[i];
 	if (c == NULL) {
 		if (stats.conn_count == STATS_CONN_MAX)
@@ -78,10 +79,12 @@ void stats_print(FILE *out)
 {
 	const char *comma = "";
 
-	fprintf(out, "{\"up_bytes\":%" PRIu64 ",\"down_bytes\":%" PRIu64, stats.bytes[UP], stats.bytes[DOWN]);
+	fprintf(out, "{\"up_bytes\":%" PRIu64 ",\"down_bytes\":%" PRIu64, stats.bytes[UP],
+	        stats.bytes[DOWN]);
 	fprintf(out, ",\"connections\":%u,\"active\":%u", stats.accepted, stats.active);
 	fprintf(out, ",\"round_trips\":%u,\"flips\":%" PRIu64, stats.depth, stats.flips);
-	fprintf(out, ",\"request_frames\":%" PRIu64 ",\"reply_frames\":%" PRIu64, stats.frames[UP], stats.frames[DOWN]);
+	fprintf(out, ",\"request_frames\":%" PRIu64 ",\"reply_frames\":%" PRIu64, stats.frames[UP],
+	        stats.frames[DOWN]);
 	print_types(out, "requests", stats.types[UP]);
 	print_types(out, "replies", stats.types[DOWN]);
 	fputs(",\"extended\":{", out);
@@ -97,10 +100,11 @@ void stats_print(FILE *out)
 		if (!c->open && c->bytes[UP] + c->bytes[DOWN] == 0)
 			continue;
 		fprintf(out,
-			"%s{\"serial\":%u,\"open\":%s,\"up_bytes\":%" PRIu64 ",\"down_bytes\":%" PRIu64
-			",\"requests\":%" PRIu64 ",\"replies\":%" PRIu64 "}",
-			comma, c->serial, c->open ? "true" : "false", c->bytes[UP], c->bytes[DOWN], c->frames[UP],
-			c->frames[DOWN]);
+		        "%s{\"serial\":%u,\"open\":%s,\"up_bytes\":%" PRIu64
+		        ",\"down_bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"replies\":%" PRIu64
+		        "}",
+		        comma, c->serial, c->open ? "true" : "false", c->bytes[UP], c->bytes[DOWN],
+		        c->frames[UP], c->frames[DOWN]);
 		comma = ",";
 	}
 	fputs("]}\n", out);

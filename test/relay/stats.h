@@ -26,7 +26,7 @@
 
 enum dir { UP, DOWN }; /* client to server, server to client */
 
-#define STATS_EXT_MAX 24
+#define STATS_EXT_MAX  24
 #define STATS_CONN_MAX 64 /* connections remembered one by one; later ones are only summed */
 
 struct stats_conn {

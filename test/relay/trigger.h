@@ -12,19 +12,23 @@
 #define TRIGGER_MAX 32
 
 enum trigger_action { TRIGGER_CUT, TRIGGER_STALL, TRIGGER_HOLD };
-enum trigger_scope { TRIGGER_ALL, TRIGGER_ONE }; /* all connections, as a pulled cable, or the one it came by */
+enum trigger_scope {
+	TRIGGER_ALL,
+	TRIGGER_ONE
+}; /* all connections, as a pulled cable, or the one it came by */
 
 struct trigger {
 	bool armed;
-	bool matched;      /* on its way through a queue */
+	bool matched; /* on its way through a queue */
 	enum trigger_action action;
 	enum trigger_scope scope;
 	enum dir dir;
-	bool by_bytes;     /* `left` is bytes, else frames */
-	bool before;       /* the frame itself is not forwarded (a few bytes of its head may be) */
-	int type;          /* of frames counted, -1: any */
-	uint64_t left;     /* until it fires: bytes to forward, or matching frames to see, the last included */
-	char text[96];     /* as it was asked for, repeated in the event */
+	bool by_bytes; /* `left` is bytes, else frames */
+	bool before;   /* the frame itself is not forwarded (a few bytes of its head may be) */
+	int type;      /* of frames counted, -1: any */
+	uint64_t
+	    left; /* until it fires: bytes to forward, or matching frames to see, the last included */
+	char text[96]; /* as it was asked for, repeated in the event */
 };
 
 extern struct trigger triggers[TRIGGER_MAX];

@@ -10,10 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FXP_INIT 1
-#define FXP_VERSION 2
+#define FXP_INIT     1
+#define FXP_VERSION  2
 #define FXP_REALPATH 16
-#define FXP_NAME 104
+#define FXP_NAME     104
 
 int64_t peer_now_ms(void)
 {
@@ -129,7 +129,7 @@ void peer_turn(struct peer *p, int timeout_ms)
 }
 
 void peer_send(struct peer *p, uint32_t lane, const void *head, size_t head_len, struct data *body,
-	       size_t body_len)
+               size_t body_len)
 {
 	struct link_packet *packet = calloc(1, sizeof(*packet));
 

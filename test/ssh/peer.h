@@ -22,7 +22,7 @@ struct peer_lane {
 	bool open, refused, closed;
 	int exit_status;
 	uint64_t packet_count, packet_len; /* received */
-	uint8_t last[64];		   /* the beginning of the last packet */
+	uint8_t last[64];                  /* the beginning of the last packet */
 	size_t last_len;
 	uint64_t stderr_len;
 	unsigned drained_count;
@@ -53,7 +53,7 @@ void peer_turn(struct peer *p, int timeout_ms);
 		int64_t until_ms_ = peer_now_ms() + PEER_DEADLINE_MS;                              \
 		while (!(condition)) {                                                             \
 			ck_assert_msg(peer_now_ms() < until_ms_, "never: %s (%s)", #condition,     \
-				      (p)->error.text);                                            \
+			              (p)->error.text);                                            \
 			peer_turn((p), 50);                                                        \
 		}                                                                                  \
 	} while (0)
@@ -61,8 +61,8 @@ void peer_turn(struct peer *p, int timeout_ms);
 int64_t peer_now_ms(void);
 
 /* A packet with a body of `body_len` bytes of `body`, NULL for none. */
-void peer_send(struct peer *p, uint32_t lane, const void *head, size_t head_len,
-	       struct data *body, size_t body_len);
+void peer_send(struct peer *p, uint32_t lane, const void *head, size_t head_len, struct data *body,
+               size_t body_len);
 
 /* Opens an SFTP lane and exchanges INIT and VERSION on it. */
 void peer_open_sftp(struct peer *p, uint32_t lane, enum lane_class lane_class);

@@ -71,11 +71,11 @@ static void write_config(const struct sshd *s, const char *extra)
 	f = fopen(path, "we");
 	ck_assert_ptr_nonnull(f);
 	fprintf(f,
-		"Port %u\nListenAddress 127.0.0.1\nHostKey %s/host_ed25519\nPidFile none\n"
-		"AuthorizedKeysFile %s/key.pub\nStrictModes no\nUsePAM no\n"
-		"PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-		"MaxStartups 100\nSubsystem sftp internal-sftp\n%s\n",
-		s->port, s->dir, s->dir, extra ? extra : "");
+	        "Port %u\nListenAddress 127.0.0.1\nHostKey %s/host_ed25519\nPidFile none\n"
+	        "AuthorizedKeysFile %s/key.pub\nStrictModes no\nUsePAM no\n"
+	        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+	        "MaxStartups 100\nSubsystem sftp internal-sftp\n%s\n",
+	        s->port, s->dir, s->dir, extra ? extra : "");
 	fclose(f);
 }
 
@@ -197,7 +197,7 @@ void sshd_config(const struct sshd *s, struct ssh_config *cfg, char *const more[
 {
 	char identity[128], known[128];
 	char *keywords[16] = {identity, known, (char *)"StrictHostKeyChecking=accept-new",
-			      (char *)"IdentityAgent=none", (char *)"GlobalKnownHostsFile=none"};
+	                      (char *)"IdentityAgent=none", (char *)"GlobalKnownHostsFile=none"};
 	struct ssh_request req = {
 	    .host = "127.0.0.1",
 	    .port = s->port,

@@ -40,10 +40,11 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	fputs(text ? text : "", f);
 	fclose(f);
 	ck_assert_msg(ssh_config_resolve(&req, cfg, &err) == 0, "%s: %s", text ? text : keyword,
-		      err.text);
+	              err.text);
 }
 
 /* Every keyword that reaches a member: a value of it, and what must be true then. */
+/* clang-format off */
 #define KEYWORDS(is)                                                                               \
 	is("AddressFamily=inet6", c.address_family == AF_INET6)                                    \
 	is("AddressFamily=inet", c.address_family == AF_INET)                                      \
@@ -105,6 +106,7 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("UserKnownHostsFile=/a /b/%h", same(c.user_known_hosts.at[1], "/b/h.example"))          \
 	is("UserKnownHostsFile=none", c.user_known_hosts.count == 0)                               \
 	is("VerifyHostKeyDNS=ask", c.dns_asked)
+/* clang-format on */
 
 static bool same(const char *a, const char *b)
 {
@@ -172,7 +174,7 @@ START_TEST(the_first_value_wins_and_blocks_apply_as_in_ssh)
 	ssh_config_finish(&c);
 	/* several identities and certificates add up */
 	resolve(&c, "IdentityFile /1\nIdentityFile /2\nCertificateFile /3\nCertificateFile /4\n",
-		"IdentityFile=/0");
+	        "IdentityFile=/0");
 	ck_assert_uint_eq(c.identities.count, 3);
 	ck_assert_str_eq(c.identities.at[0], "/0");
 	ck_assert_uint_eq(c.certificates.count, 2);
@@ -202,8 +204,8 @@ START_TEST(life_signs_switched_off_in_a_file_stay_off)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		resolve(&c, files[i].text, files[i].keyword);
 		ck_assert_msg(c.alive_interval_s == files[i].interval_s &&
-				  c.alive_count_max == files[i].count,
-			      "%zu: %u %u", i, c.alive_interval_s, c.alive_count_max);
+		                  c.alive_count_max == files[i].count,
+		              "%zu: %u %u", i, c.alive_interval_s, c.alive_count_max);
 		ssh_config_finish(&c);
 	}
 	shell("echo 'ServerAliveInterval 0' > %s/included", dir);
@@ -226,8 +228,8 @@ START_TEST(a_key_in_a_descriptor_is_for_us_alone)
 
 	snprintf(keyword, sizeof(keyword), "identityfile=fd:%d", fd);
 	snprintf(path, sizeof(path), "%s/with-exec", dir);
-	shell("echo 'Match exec \"test -e /proc/self/fd/%d\"' > %s; echo ' User seen' >> %s", fd, path,
-	      path);
+	shell("echo 'Match exec \"test -e /proc/self/fd/%d\"' > %s; echo ' User seen' >> %s", fd,
+	      path, path);
 	keywords[0] = keyword;
 	ck_assert_int_eq(ssh_config_resolve(&req, &c, &err), 0);
 	ck_assert_str_ne(c.user, "seen");
@@ -259,8 +261,15 @@ START_TEST(host_key_is_checked_before_anybody_connects)
 	    "/dev/null",
 	};
 	static const char *const bad[] = {
-	    "SHA256:short", "MD5:00:11", "00:11", "ssh-ed25519 AAAA", "/nonexistent", "",
-	    "MD5:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:", "SHA256:", "ssh-ed25519 !",
+	    "SHA256:short",
+	    "MD5:00:11",
+	    "00:11",
+	    "ssh-ed25519 AAAA",
+	    "/nonexistent",
+	    "",
+	    "MD5:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:",
+	    "SHA256:",
+	    "ssh-ed25519 !",
 	};
 	char *keys[2] = {NULL};
 	struct ssh_request req = {.host = "h", .config_file = "none", .host_keys = keys};

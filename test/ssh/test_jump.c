@@ -11,13 +11,13 @@
 #include "ssh/ssh_link.h"
 #include "util/log.h"
 
-#define FXP_OPEN 3
-#define FXP_READ 5
+#define FXP_OPEN  3
+#define FXP_READ  5
 #define FXP_WRITE 6
 
-#define BLOCK_LEN 32768u
+#define BLOCK_LEN   32768u
 #define BLOCK_COUNT 2000u
-#define IN_FLIGHT 64
+#define IN_FLIGHT   64
 
 static struct sshd near, far;
 
@@ -29,18 +29,19 @@ static void write_config(const char *key_dir, const char *policy, char *path, si
 	snprintf(path, size, "%s/config", near.dir);
 	f = fopen(path, "we");
 	ck_assert_ptr_nonnull(f);
-	fprintf(f,
-		"Host near\n Port %u\n IdentityFile %s/key\nHost far\n Port %u\n"
-		" IdentityFile %s/key\nHost a\n Port %u\n ProxyJump b\nHost b\n Port %u\n ProxyJump a\n"
-		"Host *\n HostName 127.0.0.1\n IdentityAgent none\n UserKnownHostsFile %s/known_hosts\n"
-		" GlobalKnownHostsFile none\n StrictHostKeyChecking %s\n",
-		near.port, key_dir, far.port, far.dir, near.port, near.port, near.dir, policy);
+	fprintf(
+	    f,
+	    "Host near\n Port %u\n IdentityFile %s/key\nHost far\n Port %u\n"
+	    " IdentityFile %s/key\nHost a\n Port %u\n ProxyJump b\nHost b\n Port %u\n ProxyJump a\n"
+	    "Host *\n HostName 127.0.0.1\n IdentityAgent none\n UserKnownHostsFile %s/known_hosts\n"
+	    " GlobalKnownHostsFile none\n StrictHostKeyChecking %s\n",
+	    near.port, key_dir, far.port, far.dir, near.port, near.port, near.dir, policy);
 	fclose(f);
 }
 
 /* The server is `far`. */
-static int resolve(const char *jump, const char *key_dir, const char *policy, struct ssh_config *cfg,
-		   struct link_error *err)
+static int resolve(const char *jump, const char *key_dir, const char *policy,
+                   struct ssh_config *cfg, struct link_error *err)
 {
 	char path[128], proxy_jump[256];
 	char *keywords[] = {proxy_jump, NULL};
@@ -212,7 +213,7 @@ START_TEST(a_lost_jump_host_is_a_lost_connection_and_is_gone_through_again)
 END_TEST
 
 static void expect(const char *jump, const char *key_dir, const char *policy, enum link_fail fail,
-		   const char *words)
+                   const char *words)
 {
 	struct peer p;
 

@@ -22,7 +22,7 @@ static const struct known_entry *entry;
 static struct known_hosts files;
 
 static enum known_result check_at(const char *text, const char *host, const char *address,
-				  unsigned port)
+                                  unsigned port)
 {
 	struct known_query q = {.host = host, .address = address, .port = port};
 
@@ -42,23 +42,23 @@ START_TEST(plain_lines)
 	ck_assert_int_eq(check_host("h ssh-ed25519 " KEY_A, "h"), KNOWN_MATCH);
 	ck_assert_int_eq(check_host("h ssh-ed25519 " KEY_A " comment\r\n", "H"), KNOWN_MATCH);
 	ck_assert_int_eq(check_host("# x\n\nh,10.0.0.1\tssh-ed25519\t" KEY_B "\n", "h"),
-			 KNOWN_CHANGED);
+	                 KNOWN_CHANGED);
 	ck_assert_uint_eq(entry->line, 3);
 	ck_assert_str_eq(files.files.at[entry->file], "FILE");
 	ck_assert_int_eq(check_host("h ssh-rsa " KEY_R "\n", "h"), KNOWN_OTHER_TYPE);
 	/* a second line with the right key counts, wherever it is */
 	ck_assert_int_eq(check_host("h ssh-ed25519 " KEY_B "\nh ssh-ed25519 " KEY_A, "h"),
-			 KNOWN_MATCH);
+	                 KNOWN_MATCH);
 }
 END_TEST
 
 START_TEST(lines_that_make_no_sense_are_skipped)
 {
 	ck_assert_int_eq(check_host("h\nh ssh-ed25519\nh ssh-ed25519 !!!!\nh ssh-ed25519 QQ=\n"
-				    "h ssh-rsa " KEY_A "\n@weird h ssh-ed25519 " KEY_A "\n"
-				    "h 1024 35 1234567890\n",
-				    "h"),
-			 KNOWN_UNKNOWN);
+	                            "h ssh-rsa " KEY_A "\n@weird h ssh-ed25519 " KEY_A "\n"
+	                            "h 1024 35 1234567890\n",
+	                            "h"),
+	                 KNOWN_UNKNOWN);
 }
 END_TEST
 
@@ -83,23 +83,22 @@ START_TEST(hashed_names)
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/kh", dir);
 	/* our own hashing, read back */
-	ck_assert_int_eq(known_hosts_append(path, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1,
-					    true),
-			 0);
+	ck_assert_int_eq(
+	    known_hosts_append(path, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1, true), 0);
 	ck_assert_int_eq(known_hosts_read(&kh, path), 0);
 	ck_assert_uint_eq(kh.count, 1);
 	ck_assert_int_eq(strncmp(kh.entries[0].patterns, "|1|", 3), 0);
-	ck_assert_int_eq(known_hosts_check(&kh, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1,
-					   &entry),
-			 KNOWN_MATCH);
+	ck_assert_int_eq(
+	    known_hosts_check(&kh, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1, &entry),
+	    KNOWN_MATCH);
 	q.port = 22;
-	ck_assert_int_eq(known_hosts_check(&kh, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1,
-					   &entry),
-			 KNOWN_UNKNOWN);
+	ck_assert_int_eq(
+	    known_hosts_check(&kh, &q, "ssh-ed25519", blob_a, sizeof(blob_a) - 1, &entry),
+	    KNOWN_UNKNOWN);
 	known_hosts_finish(&kh);
 	/* and OpenSSH finds it */
 	snprintf(command, sizeof(command), "ssh-keygen -F '[example.com]:2022' -f %s >/dev/null",
-		 path);
+	         path);
 	ck_assert_int_eq(system(command), 0);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	ck_assert_int_eq(system(command), 0);
@@ -118,13 +117,13 @@ START_TEST(ports_and_addresses)
 	ck_assert_int_eq(check_at("h ssh-ed25519 " KEY_A, "h", NULL, 2022), KNOWN_MATCH);
 	ck_assert_int_eq(check_at("h ssh-ed25519 " KEY_B, "h", NULL, 2022), KNOWN_UNKNOWN);
 	ck_assert_int_eq(check_at("127.0.0.1 ssh-ed25519 " KEY_A, "localhost", "127.0.0.1", 22),
-			 KNOWN_MATCH);
+	                 KNOWN_MATCH);
 	ck_assert_int_eq(check_at("127.0.0.1 ssh-ed25519 " KEY_B, "localhost", "127.0.0.1", 22),
-			 KNOWN_UNKNOWN);
+	                 KNOWN_UNKNOWN);
 	/* the name says it has changed: the address does not help */
-	ck_assert_int_eq(check_at("h ssh-ed25519 " KEY_B "\n10.0.0.1 ssh-ed25519 " KEY_A, "h",
-				  "10.0.0.1", 22),
-			 KNOWN_CHANGED);
+	ck_assert_int_eq(
+	    check_at("h ssh-ed25519 " KEY_B "\n10.0.0.1 ssh-ed25519 " KEY_A, "h", "10.0.0.1", 22),
+	    KNOWN_CHANGED);
 }
 END_TEST
 
@@ -132,19 +131,19 @@ START_TEST(marks)
 {
 	/* a revoked key is refused although a plain line has it, in any order */
 	ck_assert_int_eq(check_host("h ssh-ed25519 " KEY_A "\n@revoked * ssh-ed25519 " KEY_A, "h"),
-			 KNOWN_IS_REVOKED);
+	                 KNOWN_IS_REVOKED);
 	ck_assert_int_eq(check_host("@revoked h ssh-ed25519 " KEY_A "\nh ssh-ed25519 " KEY_A, "h"),
-			 KNOWN_IS_REVOKED);
+	                 KNOWN_IS_REVOKED);
 	ck_assert_uint_eq(entry->line, 1);
 	ck_assert_int_eq(check_host("@revoked h ssh-ed25519 " KEY_B "\nh ssh-ed25519 " KEY_A, "h"),
-			 KNOWN_MATCH);
+	                 KNOWN_MATCH);
 	ck_assert_int_eq(check_at("@revoked 10.0.0.1 ssh-ed25519 " KEY_A "\nh ssh-ed25519 " KEY_A,
-				  "h", "10.0.0.1", 22),
-			 KNOWN_IS_REVOKED);
+	                          "h", "10.0.0.1", 22),
+	                 KNOWN_IS_REVOKED);
 	ck_assert_int_eq(check_host("@cert-authority * ssh-ed25519 " KEY_A, "h"), KNOWN_ONLY_CA);
-	ck_assert_int_eq(check_host("@cert-authority * ssh-ed25519 " KEY_A "\nh ssh-ed25519 " KEY_A,
-				    "h"),
-			 KNOWN_MATCH);
+	ck_assert_int_eq(
+	    check_host("@cert-authority * ssh-ed25519 " KEY_A "\nh ssh-ed25519 " KEY_A, "h"),
+	    KNOWN_MATCH);
 }
 END_TEST
 
@@ -154,8 +153,8 @@ START_TEST(types_are_preferred_in_file_order)
 	struct known_query q = {.host = "h", .port = 22};
 
 	check_host("h ssh-rsa " KEY_R "\nh ssh-ed25519 " KEY_A "\nh ssh-rsa " KEY_R
-		   "\n@cert-authority h ssh-dss " KEY_R,
-		   "h");
+	           "\n@cert-authority h ssh-dss " KEY_R,
+	           "h");
 	ck_assert_int_eq(known_hosts_types(&files, &q, &types), 0);
 	ck_assert_uint_eq(types.count, 2);
 	ck_assert_str_eq(types.at[0], "ssh-rsa");
@@ -185,7 +184,7 @@ START_TEST(appending_is_safe_and_idempotent)
 			snprintf(name, sizeof(name), "h%d", i % 5);
 			q.host = name;
 			_exit(known_hosts_append(path, &q, "ssh-ed25519", blob_a,
-						 sizeof(blob_a) - 1, false) != 0);
+			                         sizeof(blob_a) - 1, false) != 0);
 		}
 	}
 	for (int i = 0; i < 20; i++) {
@@ -204,9 +203,8 @@ START_TEST(appending_is_safe_and_idempotent)
 	f = fopen(path, "we");
 	fputs("x ssh-ed25519 " KEY_B, f);
 	fclose(f);
-	ck_assert_int_eq(known_hosts_append(path, &q, "ssh-ed25519", blob_b, sizeof(blob_b) - 1,
-					    false),
-			 0);
+	ck_assert_int_eq(
+	    known_hosts_append(path, &q, "ssh-ed25519", blob_b, sizeof(blob_b) - 1, false), 0);
 	ck_assert_int_eq(known_hosts_read(&kh, path), 0);
 	ck_assert_uint_eq(kh.count, 2);
 	ck_assert_str_eq(kh.entries[1].patterns, "h");
@@ -225,7 +223,7 @@ START_TEST(fingerprints_are_sha256_in_base64)
 	ck_assert_int_eq(strncmp(text, "SHA256:", 7), 0);
 	ck_assert_uint_eq(strlen(text), 7 + 43);
 	snprintf(command, sizeof(command),
-		 "printf %%s '" KEY_A "' | base64 -d | openssl dgst -sha256 -binary | base64");
+	         "printf %%s '" KEY_A "' | base64 -d | openssl dgst -sha256 -binary | base64");
 	p = popen(command, "re");
 	ck_assert_ptr_nonnull(p);
 	if (fgets(said, sizeof(said), p) && strlen(said) > 43)

@@ -158,10 +158,8 @@ START_TEST(keys_of_every_type_and_format)
 	static const struct {
 		const char *name, *args;
 	} keys[] = {
-	    {"ed", "-t ed25519 -N ''"},
-	    {"ec", "-t ecdsa -b 384 -N ''"},
-	    {"rsa", "-t rsa -b 2048 -N ''"},
-	    {"pem", "-t rsa -b 2048 -N '' -m PEM"},
+	    {"ed", "-t ed25519 -N ''"},           {"ec", "-t ecdsa -b 384 -N ''"},
+	    {"rsa", "-t rsa -b 2048 -N ''"},      {"pem", "-t rsa -b 2048 -N '' -m PEM"},
 	    {"pkcs8", "-t ecdsa -N '' -m PKCS8"},
 	};
 
@@ -200,7 +198,7 @@ static void make_binary(size_t i, bool locked)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	snprintf(convert, sizeof(convert),
-		 locked ? binary_keys[i].convert_locked : binary_keys[i].convert, pem);
+	         locked ? binary_keys[i].convert_locked : binary_keys[i].convert, pem);
 #pragma GCC diagnostic pop
 	shell("%s > %s/%s 2> %s/openssl.log; chmod 600 %s/%s; rm %s/source %s/source.pub", convert,
 	      server.dir, name, server.dir, server.dir, name, server.dir, server.dir);
@@ -308,9 +306,10 @@ END_TEST
 /* Also when the test has failed. */
 static void stop_agent(void)
 {
-	shell("sed -n 's/.*SSH_AGENT_PID=\\([0-9]*\\);.*/kill \\1/p' %s/agent.env 2>/dev/null | sh; "
-	      "rm -f %s/agent.env",
-	      server.dir, server.dir);
+	shell(
+	    "sed -n 's/.*SSH_AGENT_PID=\\([0-9]*\\);.*/kill \\1/p' %s/agent.env 2>/dev/null | sh; "
+	    "rm -f %s/agent.env",
+	    server.dir, server.dir);
 }
 
 static void start_agent(void)

@@ -169,18 +169,18 @@ static void expect_shell(const char *script, enum link_fail fail, const char *wo
 START_TEST(what_the_child_said_is_in_the_error)
 {
 	expect_down((char *[]){(char *)"/nonexistent/ssh", NULL}, LINK_FAIL_NETWORK,
-		    "No such file");
+	            "No such file");
 	expect_shell("echo 'ssh: no route to host' >&2; exit 255", LINK_FAIL_NETWORK,
-		     "ended with status 255: ssh: no route to host");
+	             "ended with status 255: ssh: no route to host");
 	expect_shell("echo 'u@h: Permission denied (publickey).' >&2; exit 255", LINK_FAIL_AUTH,
-		     "Permission denied");
+	             "Permission denied");
 	expect_shell("echo 'Host key verification failed.' >&2; exit 255", LINK_FAIL_HOSTKEY,
-		     "Host key");
+	             "Host key");
 	expect_shell("printf '\\033[31mred\\n\\n' >&2; exit 1", LINK_FAIL_NETWORK, "[31mred");
 	expect_shell("exit 0", LINK_FAIL_NETWORK, "ended with status 0");
 	/* a login script that prints: not SFTP */
 	expect_shell("sleep 0.3; echo Welcome to the machine; sleep 5", LINK_FAIL_SFTP,
-		     "login script");
+	             "login script");
 }
 END_TEST
 
@@ -315,10 +315,10 @@ START_TEST(a_large_write_is_whole_and_its_block_is_released)
 	struct peer p;
 	struct data *d = data_create(NULL, 8 << 20);
 	static char *argv[] = {(char *)"sh", (char *)"-c",
-			       /* an SFTP "server" that swallows 8 MiB and answers one packet */
-			       (char *)"head -c 8388612 | wc -c | grep -q 8388612 && "
-				       "printf '\\0\\0\\0\\1Z'; cat >/dev/null",
-			       NULL};
+	                       /* an SFTP "server" that swallows 8 MiB and answers one packet */
+	                       (char *)"head -c 8388612 | wc -c | grep -q 8388612 && "
+	                               "printf '\\0\\0\\0\\1Z'; cat >/dev/null",
+	                       NULL};
 	struct lane_spec spec = {.packet_len_max = 100};
 
 	peer_init(&p, pipe_link_create_command(argv));

@@ -38,7 +38,7 @@ static struct link *more_nothing(void *arg, struct link *first)
 }
 
 static void connect_pool(struct peer *p, unsigned link_max,
-			 struct link *(*fn)(void *arg, struct link *first))
+                         struct link *(*fn)(void *arg, struct link *first))
 {
 	struct pool_source source = {.more = fn};
 	struct ssh_config cfg;
@@ -140,13 +140,15 @@ END_TEST
 /* --- ssh as a master ----------------------------------------------------------------------- */
 
 static void connect_mux(struct peer *p, const struct sshd *s, const char *program,
-			const char *option)
+                        const char *option)
 {
 	char port[16], identity[128], known[128];
+	/* clang-format off */
 	const char *argv[] = {program, option, "-F", "none", "-p", port, "-i", identity, "-o", known,
 			      "-oIdentityAgent=none", "-oStrictHostKeyChecking=accept-new",
 			      "-oBatchMode=yes", "-oLogLevel=ERROR", "-s", "--", "127.0.0.1", "sftp",
 			      NULL};
+	/* clang-format on */
 
 	snprintf(port, sizeof(port), "%u", s->port);
 	snprintf(identity, sizeof(identity), "%s/key", s->dir);
@@ -236,10 +238,10 @@ START_TEST(a_master_of_the_user_is_used)
 
 	snprintf(option, sizeof(option), "-oControlPath=%s/theirs", server.dir);
 	snprintf(command, sizeof(command),
-		 "ssh -F none -p %u -i %s/key -o IdentityAgent=none -o StrictHostKeyChecking=no "
-		 "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ControlMaster=yes "
-		 "-f -N %s 127.0.0.1 </dev/null >/dev/null 2>&1",
-		 server.port, server.dir, option);
+	         "ssh -F none -p %u -i %s/key -o IdentityAgent=none -o StrictHostKeyChecking=no "
+	         "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ControlMaster=yes "
+	         "-f -N %s 127.0.0.1 </dev/null >/dev/null 2>&1",
+	         server.port, server.dir, option);
 	ck_assert_int_eq(system(command), 0);
 	connect_mux(&p, &server, "ssh", option);
 	link_facts(p.link, &facts);

@@ -14,15 +14,15 @@
 #include "ssh/ssh_link.h"
 #include "util/log.h"
 
-#define FXP_OPEN 3
-#define FXP_READ 5
-#define FXP_WRITE 6
+#define FXP_OPEN   3
+#define FXP_READ   5
+#define FXP_WRITE  6
 #define FXP_HANDLE 102
-#define FXP_DATA 103
+#define FXP_DATA   103
 #define FXP_STATUS 101
 
 #define BLOCK_LEN 261120u
-#define FILE_LEN (256ull << 20)
+#define FILE_LEN  (256ull << 20)
 #define IN_FLIGHT 64
 
 static struct sshd server;
@@ -122,8 +122,8 @@ static void report(const char *what, uint64_t len, int64_t since_ms)
 	int64_t ms = peer_now_ms() - since_ms;
 
 	fprintf(stderr, "%s: %llu MB in %lld ms, %.0f MB/s\n", what,
-		(unsigned long long)(len / 1000000), (long long)ms,
-		(double)len / 1000.0 / (double)(ms ? ms : 1));
+	        (unsigned long long)(len / 1000000), (long long)ms,
+	        (double)len / 1000.0 / (double)(ms ? ms : 1));
 }
 
 START_TEST(login_and_lanes)
@@ -288,8 +288,7 @@ END_TEST
 START_TEST(raw_lanes_carry_bytes_errors_and_the_exit_status)
 {
 	struct peer p;
-	struct lane_spec spec = {.lane_class = LANE_META,
-				 .command = "cat; echo words >&2; exit 7"};
+	struct lane_spec spec = {.lane_class = LANE_META, .command = "cat; echo words >&2; exit 7"};
 	struct data *d = data_create(NULL, 1 << 20);
 
 	memset(d->bytes, 'y', 1 << 20);
@@ -396,28 +395,28 @@ START_TEST(failures_name_cause_and_code)
 {
 	char known[128], line[256];
 
-	expect_failure((char *[]){(char *)"User=nobody", (char *)"PasswordAuthentication=no", NULL}, LINK_FAIL_AUTH,
-		       "publickey");
+	expect_failure((char *[]){(char *)"User=nobody", (char *)"PasswordAuthentication=no", NULL},
+	               LINK_FAIL_AUTH, "publickey");
 	expect_failure((char *[]){(char *)"StrictHostKeyChecking=yes",
-				  (char *)"UserKnownHostsFile=/nonexistent", NULL},
-		       LINK_FAIL_HOSTKEY, "SHA256:");
+	                          (char *)"UserKnownHostsFile=/nonexistent", NULL},
+	               LINK_FAIL_HOSTKEY, "SHA256:");
 	expect_failure((char *[]){(char *)"StrictHostKeyChecking=ask",
-				  (char *)"UserKnownHostsFile=/nonexistent", NULL},
-		       LINK_FAIL_HOSTKEY, "no terminal");
+	                          (char *)"UserKnownHostsFile=/nonexistent", NULL},
+	               LINK_FAIL_HOSTKEY, "no terminal");
 	expect_failure((char *[]){(char *)"HostName=nosuch.invalid", NULL}, LINK_FAIL_NETWORK,
-		       "cannot find host 'nosuch.invalid'");
+	               "cannot find host 'nosuch.invalid'");
 	expect_failure((char *[]){(char *)"ProxyCommand=echo no way >&2", NULL}, LINK_FAIL_PROXY,
-		       "no way");
+	               "no way");
 	expect_failure((char *[]){(char *)"Ciphers=3des-cbc", NULL}, LINK_FAIL_NETWORK,
-		       "algorithm in common");
+	               "algorithm in common");
 	/* another key of the same type */
 	snprintf(known, sizeof(known), "UserKnownHostsFile=%s/changed", server.dir);
 	snprintf(line, sizeof(line),
-		 "(printf '[127.0.0.1]:%u '; cut -d' ' -f1,2 %s/key.pub) > %s/changed", server.port,
-		 server.dir, server.dir);
+	         "(printf '[127.0.0.1]:%u '; cut -d' ' -f1,2 %s/key.pub) > %s/changed", server.port,
+	         server.dir, server.dir);
 	ck_assert_int_eq(system(line), 0);
 	expect_failure((char *[]){known, (char *)"StrictHostKeyChecking=no", NULL},
-		       LINK_FAIL_HOSTKEY, "CHANGED");
+	               LINK_FAIL_HOSTKEY, "CHANGED");
 }
 END_TEST
 
@@ -427,10 +426,10 @@ START_TEST(a_proxy_command_carries_the_connection)
 	struct peer p;
 
 	snprintf(proxy, sizeof(proxy),
-		 "ProxyCommand=ssh -F none -i %s/key -o IdentityAgent=none -o LogLevel=ERROR "
-		 "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p %u -W %%h:%%p "
-		 "127.0.0.1",
-		 server.dir, server.port);
+	         "ProxyCommand=ssh -F none -i %s/key -o IdentityAgent=none -o LogLevel=ERROR "
+	         "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p %u -W %%h:%%p "
+	         "127.0.0.1",
+	         server.dir, server.port);
 	connect_peer(&p, (char *[]){proxy, NULL}, true);
 	peer_open_sftp(&p, 0, LANE_META);
 	peer_echo(&p, 0);

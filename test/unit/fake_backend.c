@@ -53,7 +53,7 @@ static int f_stat(struct backend *b, const char *path, bool follow, be_attr_fn *
 }
 
 static int f_setattr(struct backend *b, const char *path, enum be_target target,
-		     const struct be_attr *want, be_attr_fn *done, void *arg)
+                     const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	struct call *c = call_new("setattr", path, arg);
 
@@ -70,7 +70,7 @@ static int f_readlink(struct backend *b, const char *path, be_path_fn *done, voi
 }
 
 static int f_symlink(struct backend *b, const char *target, const char *path, be_attr_fn *done,
-		     void *arg)
+                     void *arg)
 {
 	struct call *c = call_new("symlink", path, arg);
 
@@ -109,8 +109,8 @@ static int f_remove(struct backend *b, const char *path, be_status_fn *done, voi
 	return 0;
 }
 
-static int f_rename(struct backend *b, const char *from, const char *to,
-		    enum be_rename_flags flags, be_status_fn *done, void *arg)
+static int f_rename(struct backend *b, const char *from, const char *to, enum be_rename_flags flags,
+                    be_status_fn *done, void *arg)
 {
 	struct call *c = call_new("rename", from, arg);
 
@@ -127,7 +127,7 @@ static int f_statvfs(struct backend *b, const char *path, be_statvfs_fn *done, v
 }
 
 static int f_id_names(struct backend *b, const struct be_ids *users, const struct be_ids *groups,
-		      be_id_names_fn *done, void *arg)
+                      be_id_names_fn *done, void *arg)
 {
 	struct call *c = call_new("id_names", NULL, arg);
 
@@ -138,7 +138,7 @@ static int f_id_names(struct backend *b, const struct be_ids *users, const struc
 }
 
 static int f_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
-		  void *arg, struct be_list **out)
+                  void *arg, struct be_list **out)
 {
 	struct call *c = call_new("list", path, arg);
 
@@ -159,9 +159,8 @@ static void f_list_pause(struct backend *b, struct be_list *l, bool paused)
 	fake.paused = paused;
 }
 
-static int f_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode,
-		  uint64_t node, size_t ahead_len, be_where_fn *where, void *owner,
-		  be_open_fn *done, void *arg)
+static int f_open(struct backend *b, const char *path, uint32_t flags, uint32_t mode, uint64_t node,
+                  size_t ahead_len, be_where_fn *where, void *owner, be_open_fn *done, void *arg)
 {
 	struct call *c = call_new("open", path, arg);
 
@@ -184,7 +183,7 @@ static int f_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void 
 }
 
 static int f_fsetattr(struct backend *b, struct be_file *f, const struct be_attr *want,
-		      be_attr_fn *done, void *arg)
+                      be_attr_fn *done, void *arg)
 {
 	struct call *c = call_new("fsetattr", NULL, arg);
 
@@ -194,7 +193,7 @@ static int f_fsetattr(struct backend *b, struct be_file *f, const struct be_attr
 }
 
 static int f_read(struct backend *b, struct be_file *f, uint64_t off, size_t len, be_read_fn *done,
-		  void *arg)
+                  void *arg)
 {
 	struct call *c = call_new("read", NULL, arg);
 
@@ -205,7 +204,7 @@ static int f_read(struct backend *b, struct be_file *f, uint64_t off, size_t len
 }
 
 static int f_write(struct backend *b, struct be_file *f, uint64_t off, struct data *block,
-		   size_t block_off, size_t len, be_status_fn *done, void *arg)
+                   size_t block_off, size_t len, be_status_fn *done, void *arg)
 {
 	struct call *c = call_new("write", NULL, arg);
 
@@ -223,7 +222,7 @@ static int f_fsync(struct backend *b, struct be_file *f, be_status_fn *done, voi
 }
 
 static int f_copy(struct backend *b, struct be_file *from, uint64_t from_off, struct be_file *to,
-		  uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
+                  uint64_t to_off, uint64_t len, be_status_fn *done, void *arg)
 {
 	struct call *c = call_new("copy", NULL, arg);
 
@@ -233,7 +232,8 @@ static int f_copy(struct backend *b, struct be_file *from, uint64_t from_off, st
 	return 0;
 }
 
-static int f_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done, void *arg)
+static int f_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done,
+                   void *arg)
 {
 	struct call *c = call_new("fetch", path, arg);
 
@@ -258,15 +258,33 @@ static void f_quiesce(struct backend *b)
 }
 
 static const struct be_ops fake_ops = {
-    .info = f_info,	    .stat = f_stat,	      .setattr = f_setattr,
-    .readlink = f_readlink, .symlink = f_symlink,     .link = f_link,
-    .mkdir = f_mkdir,	    .rmdir = f_rmdir,	      .remove = f_remove,
-    .rename = f_rename,	    .statvfs = f_statvfs,     .id_names = f_id_names, .list = f_list,
-    .list_cancel = f_list_cancel, .list_pause = f_list_pause, .open = f_open,
-    .file_node = f_file_node, .fstat = f_fstat,	      .fsetattr = f_fsetattr,
-    .read = f_read,	    .write = f_write,	      .fsync = f_fsync,
-    .copy = f_copy,	    .fetch = f_fetch,	      .close = f_close,
-    .hash = f_hash,	    .quiesce = f_quiesce,
+    .info = f_info,
+    .stat = f_stat,
+    .setattr = f_setattr,
+    .readlink = f_readlink,
+    .symlink = f_symlink,
+    .link = f_link,
+    .mkdir = f_mkdir,
+    .rmdir = f_rmdir,
+    .remove = f_remove,
+    .rename = f_rename,
+    .statvfs = f_statvfs,
+    .id_names = f_id_names,
+    .list = f_list,
+    .list_cancel = f_list_cancel,
+    .list_pause = f_list_pause,
+    .open = f_open,
+    .file_node = f_file_node,
+    .fstat = f_fstat,
+    .fsetattr = f_fsetattr,
+    .read = f_read,
+    .write = f_write,
+    .fsync = f_fsync,
+    .copy = f_copy,
+    .fetch = f_fetch,
+    .close = f_close,
+    .hash = f_hash,
+    .quiesce = f_quiesce,
 };
 
 static struct kreq *of(struct vfs_req *req)
@@ -347,7 +365,7 @@ static void r_statfs(struct vfs_req *req, const struct statvfs *sv)
 }
 
 static bool r_dirent(struct vfs_req *req, const char *name, const struct vfs_entry *e,
-		     off_t next_off)
+                     off_t next_off)
 {
 	struct kreq *k = list_entry(req, struct kreq, req);
 
@@ -367,9 +385,18 @@ static void r_dir_end(struct vfs_req *req)
 }
 
 static const struct vfs_replies fake_replies = {
-    .err = r_err,	  .entry = r_entry, .create = r_create,	  .attr = r_attr,
-    .readlink = r_readlink, .open = r_open, .data = r_data,	  .written = r_written,
-    .statfs = r_statfs,	  .hash = r_hash,	  .dirent = r_dirent, .dir_end = r_dir_end,
+    .err = r_err,
+    .entry = r_entry,
+    .create = r_create,
+    .attr = r_attr,
+    .readlink = r_readlink,
+    .open = r_open,
+    .data = r_data,
+    .written = r_written,
+    .statfs = r_statfs,
+    .hash = r_hash,
+    .dirent = r_dirent,
+    .dir_end = r_dir_end,
 };
 
 void fake_setup(void (*tweak)(struct vfs_config *cfg))
@@ -452,7 +479,7 @@ void fake_none(void)
 {
 	if (!list_empty(&fake.calls))
 		ck_abort_msg("unexpected call: %s",
-			     list_entry(fake.calls.next, struct call, entry)->name);
+		             list_entry(fake.calls.next, struct call, entry)->name);
 }
 
 /* Takes the call out before answering: the answer may bring new ones. */
@@ -532,7 +559,7 @@ void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len)
 }
 
 void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
-		  size_t len)
+                  size_t len)
 {
 	const struct be_status st = {.code = code, .text = ""};
 	struct call call = take(c);
@@ -558,7 +585,8 @@ struct call *fake_find(const char *name, const char *path)
 	list_for_each(e, &fake.calls) {
 		struct call *c = list_entry(e, struct call, entry);
 
-		if (strcmp(c->name, name) == 0 && (!path || (c->path && strcmp(c->path, path) == 0)))
+		if (strcmp(c->name, name) == 0 &&
+		    (!path || (c->path && strcmp(c->path, path) == 0)))
 			return c;
 	}
 	return NULL;

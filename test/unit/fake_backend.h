@@ -38,7 +38,7 @@ struct call {
 struct fake {
 	struct backend base;
 	struct be_info info;
-	struct list calls; /* unanswered, oldest first */
+	struct list calls;   /* unanswered, oldest first */
 	unsigned open_count; /* files not closed */
 	unsigned cancel_count;
 	bool paused;
@@ -54,7 +54,7 @@ struct kreq {
 	struct vfs_opened opened;
 	struct stat st;
 	size_t written;
-	size_t len;		/* of data */
+	size_t len;             /* of data */
 	uint8_t bytes[1 << 20]; /* data, or a link's target */
 	unsigned name_count;
 	unsigned name_max; /* entries that fit; 0: any number */
@@ -90,7 +90,7 @@ void fake_status(struct call *c, enum be_code code, const char *text);
 void fake_opened(struct call *c, enum be_code code, const struct be_attr *a);
 void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len);
 void fake_fetched(struct call *c, enum be_code code, const struct be_attr *a, const void *bytes,
-		  size_t len);
+                  size_t len);
 void fake_target(struct call *c, const char *target);
 
 void fake_hashed(struct call *c, enum be_code code, const uint8_t *hash);

@@ -241,7 +241,7 @@ void peer_open_lanes(struct peer *p)
 static void forget_events(struct peer *p)
 {
 	list_splice(&p->events, &p->held_events);
-	list_for_each_safe (pos, next, &p->events) {
+	list_for_each_safe(pos, next, &p->events) {
 		struct event *e = list_entry(pos, struct event, entry);
 
 		list_del(&e->entry);
@@ -252,7 +252,7 @@ static void forget_events(struct peer *p)
 
 static void forget_requests(struct list *requests)
 {
-	list_for_each_safe (pos, next, requests) {
+	list_for_each_safe(pos, next, requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		list_del(&r->entry);
@@ -482,7 +482,7 @@ struct peer_request *peer_take(struct peer *p, uint8_t type)
 
 struct peer_request *peer_find(struct peer *p, uint8_t type)
 {
-	list_for_each (pos, &p->requests) {
+	list_for_each(pos, &p->requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		if (r->type == type)
@@ -496,7 +496,7 @@ unsigned peer_waiting(const struct peer *p)
 {
 	unsigned count = 0;
 
-	list_for_each (pos, &p->requests)
+	list_for_each(pos, &p->requests)
 		count++;
 	return count;
 }
@@ -715,7 +715,7 @@ void peer_answer_setup(struct peer *p)
 	do {
 		any = false;
 		peer_run(p);
-		list_for_each_safe (pos, next, &p->requests) {
+		list_for_each_safe(pos, next, &p->requests) {
 			struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 			if (!answer_setup_one(p, r))
@@ -857,7 +857,8 @@ struct be_file *peer_open(struct peer *p, const char *path, uint32_t flags, uint
 	struct be_file *f;
 
 	ck_assert_int_eq(
-	    OPS(p)->open(BE(p), path, flags, 0644, node, 0, got_where, (void *)path, got_open, g), 0);
+	    OPS(p)->open(BE(p), path, flags, 0644, node, 0, got_where, (void *)path, got_open, g),
+	    0);
 	peer_run(p);
 	peer_handle(p, peer_take(p, FXP_OPEN), handle);
 	peer_attr(p, peer_take(p, FXP_LSTAT), attr);

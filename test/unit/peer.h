@@ -66,10 +66,10 @@ struct peer {
 	fxp_ext_set exts;
 	uint32_t version;
 	bool refuse[LANE_CLASS_COUNT];
-	bool hold_lanes; /* further lanes do not open until peer_open_lanes() */
-	bool proven; /* opens the directories of the way up; else they are refused */
+	bool hold_lanes;         /* further lanes do not open until peer_open_lanes() */
+	bool proven;             /* opens the directories of the way up; else they are refused */
 	uint32_t proof_index[2]; /* with these handles */
-	bool manual; /* INIT, limits and the looks at the root are left to the test */
+	bool manual;             /* INIT, limits and the looks at the root are left to the test */
 	struct fxp_limits limits;
 	uint64_t fsid;
 	struct be_attr root_attr;

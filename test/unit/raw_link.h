@@ -23,7 +23,7 @@ struct raw_link {
 	uint32_t lane; /* 0: none open */
 	bool connecting;
 	bool connected;
-	bool reset;	 /* the client has given the connection up */
+	bool reset;      /* the client has given the connection up */
 	struct buf sent; /* by the client, since raw_clear() */
 
 	/* What `started` was told. */

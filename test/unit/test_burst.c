@@ -31,8 +31,8 @@ static void fetch(const char *what, struct got *got)
 
 static void list(struct got *got)
 {
-	ck_assert_int_eq(
-	    OPS(&p)->list(BE(&p), "/root/d", got_entries, got_status, got, &listing), 0);
+	ck_assert_int_eq(OPS(&p)->list(BE(&p), "/root/d", got_entries, got_status, got, &listing),
+	                 0);
 	peer_run(&p);
 }
 
@@ -99,7 +99,8 @@ START_TEST(proof)
 		/* what was opened and is not what was foretold is closed */
 		for (unsigned n = 0; n < 2; n++) {
 			if (p.proof_index[n])
-				ck_assert_uint_eq(peer_take(&p, FXP_CLOSE)->index, p.proof_index[n]);
+				ck_assert_uint_eq(peer_take(&p, FXP_CLOSE)->index,
+				                  p.proof_index[n]);
 		}
 		ck_assert_uint_eq(peer_waiting(&p), 0);
 		fetch("/root/a", &g);
@@ -183,8 +184,8 @@ START_TEST(fetched_shared)
 	expect_file(&h);
 	/* while an OPEN is unanswered nothing is foretold */
 	memset(&h, 0, sizeof(h));
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/c", BE_WRITE, 0, 0, 0, got_where, NULL,
-	                               got_open, &h), 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/c", BE_WRITE, 0, 0, 0, got_where, NULL, got_open, &h), 0);
 	fetch("/root/d", &g);
 	peer_take(&p, FXP_OPEN);
 	peer_take(&p, FXP_FSTAT);
@@ -413,8 +414,8 @@ END_TEST
 
 static void open_ahead(size_t len)
 {
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 0, len, got_where, path,
-	                               got_open, &g), 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 0, len, got_where, path, got_open, &g), 0);
 	peer_run(&p);
 }
 
@@ -499,7 +500,8 @@ START_TEST(opened_and_written)
 	begin();
 	peer_start(&p, "/root");
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ | BE_WRITE, 0, 0, 4, got_where,
-	                               path, got_open, &g), 0);
+	                               path, got_open, &g),
+	                 0);
 	peer_index(&p, peer_take(&p, FXP_OPEN), 0);
 	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
 	peer_data(&p, peer_take(&p, FXP_READ), "data", 4);
@@ -527,15 +529,16 @@ START_TEST(opened_and_truncated)
 
 	begin();
 	peer_start(&p, "/root");
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, 4, got_where, path,
-	                               got_open, &g), 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 7, 4, got_where, path, got_open, &g), 0);
 	peer_index(&p, peer_take(&p, FXP_OPEN), 0);
 	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
 	peer_data(&p, peer_take(&p, FXP_READ), "data", 4);
 	peer_run(&p);
 	f = g.file;
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_WRITE | BE_TRUNC, 0, 7, 0, got_where,
-	                               path, got_open, &g), 0);
+	                               path, got_open, &g),
+	                 0);
 	peer_handle(&p, peer_take(&p, FXP_OPEN), "truncated");
 	peer_run(&p);
 	while (peer_waiting(&p)) {
@@ -595,5 +598,6 @@ START_TEST(opened_cut)
 }
 END_TEST
 
-CHECK_MAIN("burst", opened, opened_missed, opened_and_written, opened_and_truncated, opened_cut, proof, proof_unlisted, fetched, fetched_shared, fetch_missed, fetch_cut, listed,
+CHECK_MAIN("burst", opened, opened_missed, opened_and_written, opened_and_truncated, opened_cut,
+           proof, proof_unlisted, fetched, fetched_shared, fetch_missed, fetch_cut, listed,
            listed_large, list_missed, list_cancelled, list_cut)

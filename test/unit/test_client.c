@@ -500,5 +500,5 @@ START_TEST(no_memory)
 END_TEST
 
 CHECK_MAIN("client", start, bare_server, lane_refused, root_missing, start_fails, old_version,
-           any_order, status_codes, malformed, malformed_others, duplicate, wrong_lane, quiesce, destroy_pending,
-           unsupported, probe, busy_not_probed, no_memory)
+           any_order, status_codes, malformed, malformed_others, duplicate, wrong_lane, quiesce,
+           destroy_pending, unsupported, probe, busy_not_probed, no_memory)

@@ -67,8 +67,8 @@ START_TEST(length_caps)
 		uint8_t head[4];
 		int rc;
 	} cases[] = {
-	    {{0, 0, 0, 0}, -EMSGSIZE},		 {{0, 0, 1, 0}, 0},
-	    {{0, 0, 1, 1}, -EMSGSIZE},		 {{0xff, 0xff, 0xff, 0xff}, -EMSGSIZE},
+	    {{0, 0, 0, 0}, -EMSGSIZE},    {{0, 0, 1, 0}, 0},
+	    {{0, 0, 1, 1}, -EMSGSIZE},    {{0xff, 0xff, 0xff, 0xff}, -EMSGSIZE},
 	    {{0x80, 0, 0, 0}, -EMSGSIZE},
 	};
 
@@ -79,7 +79,7 @@ START_TEST(length_caps)
 		ck_assert_int_eq(framer_push(&f, cases[i].head, 4, on_packet, NULL), cases[i].rc);
 		if (cases[i].rc)
 			ck_assert_int_eq(framer_push(&f, two, sizeof(two), on_packet, NULL),
-					 cases[i].rc);
+			                 cases[i].rc);
 		ck_assert_uint_eq(packet_count, 0);
 		framer_finish(&f);
 	}

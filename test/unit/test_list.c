@@ -26,7 +26,7 @@ static int list_value(struct list *head)
 	struct list *before = head;
 	int value = 0;
 
-	list_for_each (pos, head) {
+	list_for_each(pos, head) {
 		ck_assert_ptr_eq(pos->prev, before);
 		value = value * 10 + list_entry(pos, struct item, link)->value;
 		before = pos;
@@ -100,7 +100,7 @@ START_TEST(safe_iteration)
 		item->value = i;
 		list_push_back(&head, &item->link);
 	}
-	list_for_each_safe (pos, tmp, &head) {
+	list_for_each_safe(pos, tmp, &head) {
 		struct item *item = list_entry(pos, struct item, link);
 
 		sum = sum * 10 + item->value;

@@ -352,8 +352,9 @@ END_TEST
 START_TEST(levels_of_categories)
 {
 	/* one level for all, others for single ones; a mistake changes nothing */
-	static const char *const wrong[] = {"", "4", "x", "1:", "1:sftp", "1:sftp=", "1:sftp=4",
-					    "1:scp=2", "1:sftp=2:", "1,sftp=2", "12", "1:=2"};
+	static const char *const wrong[] = {"",          "4",        "x",        "1:",
+	                                    "1:sftp",    "1:sftp=",  "1:sftp=4", "1:scp=2",
+	                                    "1:sftp=2:", "1,sftp=2", "12",       "1:=2"};
 
 	ck_assert_int_eq(log_parse_levels("0:sftp=2:ssh=3", true), 0);
 	ck_assert(!log_enabled(LOG_VFS, LOG_LEVEL_INFO));

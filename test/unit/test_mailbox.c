@@ -42,7 +42,7 @@ START_TEST(order)
 	for (int i = 1; i < 4; i++)
 		mailbox_post(&m, &messages[i].link);
 	mailbox_take(&m, &out);
-	list_for_each (pos, &out) {
+	list_for_each(pos, &out) {
 		ck_assert_int_eq(list_entry(pos, struct message, link)->number, number);
 		number++;
 	}
@@ -143,7 +143,7 @@ START_TEST(threads)
 	while (total < SENDERS * MESSAGES) {
 		ck_assert(readable(&m, 30000));
 		mailbox_take(&m, &out);
-		list_for_each_safe (pos, tmp, &out) {
+		list_for_each_safe(pos, tmp, &out) {
 			struct message *msg = list_entry(pos, struct message, link);
 
 			ck_assert_int_eq(msg->number, next[msg->sender]);

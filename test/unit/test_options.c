@@ -58,7 +58,7 @@ static void same(const char *got, const char *want)
 }
 
 static void is_source(const char *typed, const char *user, const char *host, int port,
-		      const char *dir)
+                      const char *dir)
 {
 	struct options o = {0};
 
@@ -101,15 +101,18 @@ START_TEST(source_refused)
 {
 	/* a host that ssh would take for an option never gets through */
 	static const char *const all[] = {
-	    "-oProxyCommand=x:/", "[-oProxyCommand=x]:/", "-l@host:", "nocolon",	"sftp://h:0/x",
-	    "sftp://h:65536/x",	  "sftp://h:/x",	  "sftp://h/%zz", "sftp://h/a%00b", "[::1]",
+	    "-oProxyCommand=x:/", "[-oProxyCommand=x]:/",
+	    "-l@host:",           "nocolon",
+	    "sftp://h:0/x",       "sftp://h:65536/x",
+	    "sftp://h:/x",        "sftp://h/%zz",
+	    "sftp://h/a%00b",     "[::1]",
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		struct options o = {0};
 
 		ck_assert_msg(options_parse_source(&o, all[i], err, sizeof(err)) == -EINVAL, "%s",
-			      all[i]);
+		              all[i]);
 		ck_assert_msg(strstr(err, all[i]) != NULL, "%s", err);
 		options_finish(&o);
 	}
@@ -158,7 +161,8 @@ START_TEST(groups)
 {
 	/* -o is split at commas, and a backslash protects what follows it */
 	struct options o;
-	const char *const argv[] = {"sftpfs", "h:", "m", "-o", "fsname=a\\,b\\\\c\\054d,,uid=5", NULL};
+	const char *const argv[] = {"sftpfs", "h:", "m", "-o", "fsname=a\\,b\\\\c\\054d,,uid=5",
+	                            NULL};
 
 	ck_assert_int_eq(options_parse(&o, 5, (char *const *)argv, err, sizeof(err)), 0);
 	ck_assert_str_eq(o.fsname, "a,b\\c,d");
@@ -172,7 +176,8 @@ START_TEST(keywords)
 	/* keywords of ssh_config are taken in any case and passed on in their own, in order */
 	struct options o;
 
-	good(&o, "sftpfs h: m -o serveraliveinterval=5,IDENTITYFILE=/a -i /b -oUser=me,user=you -4");
+	good(&o,
+	     "sftpfs h: m -o serveraliveinterval=5,IDENTITYFILE=/a -i /b -oUser=me,user=you -4");
 	ck_assert_uint_eq(o.keywords.count, 5);
 	ck_assert_str_eq(o.keywords.at[0], "ServerAliveInterval=5");
 	ck_assert_str_eq(o.keywords.at[1], "IdentityFile=/a");
@@ -207,7 +212,8 @@ START_TEST(numbers)
 	bad("sftpfs h: m -o log_level=1:scp=2", "scp");
 	bad("sftpfs h: m -o directport=", "directport");
 	bad("sftpfs h: m -o vsock=1", "'1'");
-	good(&o, "sftpfs h: m -o cache_size=64M,soft=0.25,umask=022,uid=0,gid=4294967294,vsock=3:99");
+	good(&o,
+	     "sftpfs h: m -o cache_size=64M,soft=0.25,umask=022,uid=0,gid=4294967294,vsock=3:99");
 	ck_assert_int_eq(o.cache_len, 64 << 20);
 	ck_assert_int_eq(o.soft_ms, 250);
 	ck_assert_int_eq(o.umask, 022);
@@ -333,7 +339,8 @@ static char *read_all(FILE *f)
 /* As a whole word: what surrounds it cannot be part of a name. */
 static bool names(const char *text, const char *word)
 {
-	static const char part[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+	static const char part[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
 
 	for (const char *at = strstr(text, word); at; at = strstr(at + 1, word)) {
 		if (at > text && (strchr(part, at[-1]) || at[-1] == '-'))
@@ -359,8 +366,8 @@ START_TEST(help_is_complete)
 		ck_assert_msg(names(text, t[i].name), "--help lacks '%s'", t[i].name);
 		for (size_t j = 0; j < i; j++)
 			ck_assert_msg(strcmp(t[i].name, t[j].name) != 0 ||
-					  t[i].section == OPTIONS_SECTION_KEYWORD,
-				      "'%s' is there twice", t[i].name);
+			                  t[i].section == OPTIONS_SECTION_KEYWORD,
+			              "'%s' is there twice", t[i].name);
 	}
 	free(text);
 }
@@ -404,7 +411,7 @@ static void mark_line(char *line, bool *seen, const struct options_spec *t)
 			snprintf(name + len, sizeof(name) - len, "%s", w);
 			const struct options_spec *s = find(name);
 			ck_assert_msg(s != NULL, "the man page has '%s', which does not exist",
-				      name);
+			              name);
 			seen[s - t] = true;
 		}
 		is_switch = is_word = false;
@@ -439,5 +446,5 @@ START_TEST(man_page_is_complete)
 END_TEST
 
 CHECK_MAIN("options", source_forms, source_refused, anywhere, config_file_is_absolute, groups,
-	   keywords, numbers, timeouts, refused, lines_of_sshfs, mount_helper, commands_are_split,
-	   help_is_complete, man_page_is_complete)
+           keywords, numbers, timeouts, refused, lines_of_sshfs, mount_helper, commands_are_split,
+           help_is_complete, man_page_is_complete)

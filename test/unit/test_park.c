@@ -51,9 +51,9 @@ START_TEST(refused)
 	struct be_file *file;
 
 	begin();
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/more", BE_READ, 0, 7, 0, got_where, NULL,
-	                               got_open, &g),
-	                 0);
+	ck_assert_int_eq(
+	    OPS(&p)->open(BE(&p), "/root/more", BE_READ, 0, 7, 0, got_where, NULL, got_open, &g),
+	    0);
 	peer_run(&p);
 	peer_status(&p, peer_take(&p, FXP_OPEN), FX_FAILURE);
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &attr);
@@ -167,9 +167,8 @@ START_TEST(name_goes)
 
 	begin();
 	park();
-	ck_assert_int_eq(OPS(&p)->rename(BE(&p), "/root/x", "/root/f3", BE_RENAME_REPLACE,
-	                                 got_status, &g),
-	                 0);
+	ck_assert_int_eq(
+	    OPS(&p)->rename(BE(&p), "/root/x", "/root/f3", BE_RENAME_REPLACE, got_status, &g), 0);
 	expect_open_before(FXP_EXTENDED);
 	end();
 }

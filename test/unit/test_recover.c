@@ -544,8 +544,8 @@ static void expect_create(const struct be_attr *now, uint32_t pflags)
 
 	begin();
 	peer_start(&p, "");
-	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL, 0644, 0, 0,
-	                               got_where, NULL, got_open, &g),
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL, 0644, 0,
+	                               0, got_where, NULL, got_open, &g),
 	                 0);
 	cut();
 	r = peer_take(&p, FXP_LSTAT);
@@ -714,7 +714,8 @@ START_TEST(lane_dies)
 }
 END_TEST
 
-CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect, resend_in_order, other_root, reopen_clean,
-           reopen_other, reopen_dirty, closed_not_reopened, settle_remove, settle_rename,
-           rename_before_reopen, settle_append, settle_own_lock, settle_symlink, settle_create,
-           settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)
+CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect,
+           resend_in_order, other_root, reopen_clean, reopen_other, reopen_dirty,
+           closed_not_reopened, settle_remove, settle_rename, rename_before_reopen, settle_append,
+           settle_own_lock, settle_symlink, settle_create, settle_mkdir, list_anew,
+           cut_while_settling, poison, lane_dies)

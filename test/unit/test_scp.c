@@ -20,7 +20,8 @@ static enum scp_phase sink_feed(struct scp_sink *s, const void *bytes, size_t le
 	for (size_t off = 0; off < len;) {
 		const uint8_t *data;
 		size_t data_len, part = len - off < piece ? len - off : piece;
-		size_t used = scp_sink_feed(s, (const uint8_t *)bytes + off, part, &data, &data_len);
+		size_t used =
+		    scp_sink_feed(s, (const uint8_t *)bytes + off, part, &data, &data_len);
 
 		buf_add(got, data, data_len);
 		if (used == 0)
@@ -54,12 +55,23 @@ END_TEST
 START_TEST(what_was_not_asked_for_is_refused)
 {
 	static const char *const bad[] = {
-	    "C0644 1 other\n",		"C0644 1 ../name\n",	       "C0644 1 name/\n",
-	    "D0755 0 name\n",		"E\n",			       "C0644 -1 name\n",
-	    "C0644 9223372036854775808 name\n", "C10000 1 name\n",	       "C0644 1\n",
-	    "C 1 name\n",		"T1 0 1\n",		       "T1 0 1 0\nT1 0 1 0\n",
-	    "hello there\n",		"C0644 1 name \n",	       "C0644  1 name\n",
-	    "C0648 1 name\n",		"C0644 1 Name\n",
+	    "C0644 1 other\n",
+	    "C0644 1 ../name\n",
+	    "C0644 1 name/\n",
+	    "D0755 0 name\n",
+	    "E\n",
+	    "C0644 -1 name\n",
+	    "C0644 9223372036854775808 name\n",
+	    "C10000 1 name\n",
+	    "C0644 1\n",
+	    "C 1 name\n",
+	    "T1 0 1\n",
+	    "T1 0 1 0\nT1 0 1 0\n",
+	    "hello there\n",
+	    "C0644 1 name \n",
+	    "C0644  1 name\n",
+	    "C0648 1 name\n",
+	    "C0644 1 Name\n",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -213,8 +225,8 @@ START_TEST(ranges_against_a_plain_map)
 		seed = seed * 1103515245u + 12345u;
 		to = from + (seed >> 16) % (65 - from);
 		add = seed >> 8 & 1;
-		ck_assert_int_eq(add ? scp_ranges_add(&r, from, to) : scp_ranges_remove(&r, from, to),
-		                 0);
+		ck_assert_int_eq(
+		    add ? scp_ranges_add(&r, from, to) : scp_ranges_remove(&r, from, to), 0);
 		for (uint64_t i = from; i < to; i++)
 			map[i] = add;
 		for (uint64_t i = 0; i < 64; i++) {
@@ -256,13 +268,8 @@ START_TEST(a_spool_keeps_bytes_in_memory_and_in_its_file)
 }
 END_TEST
 
-CHECK_MAIN("scp", a_file_is_received_however_it_is_cut,
-           what_was_not_asked_for_is_refused,
-           an_endless_line_is_bounded,
-           warnings_and_errors_keep_their_text,
-           quoting_leaves_nothing_to_interpret,
-           errors_are_read_at_the_end_only,
-           attributes_of_stat_and_ls,
-           a_listing_with_newlines_and_lines_that_look_like_others,
-           ranges_against_a_plain_map,
-           a_spool_keeps_bytes_in_memory_and_in_its_file)
+CHECK_MAIN("scp", a_file_is_received_however_it_is_cut, what_was_not_asked_for_is_refused,
+           an_endless_line_is_bounded, warnings_and_errors_keep_their_text,
+           quoting_leaves_nothing_to_interpret, errors_are_read_at_the_end_only,
+           attributes_of_stat_and_ls, a_listing_with_newlines_and_lines_that_look_like_others,
+           ranges_against_a_plain_map, a_spool_keeps_bytes_in_memory_and_in_its_file)

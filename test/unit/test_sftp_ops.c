@@ -303,7 +303,8 @@ START_TEST(open_flags)
 	ck_assert_int_eq(g.code, BE_FAILURE);
 	ck_assert_ptr_null(g.file);
 	ck_assert_int_eq(
-	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, 0, got_where, NULL, got_open, &g), 0);
+	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0640, 0, 0, got_where, NULL, got_open, &g),
+	    0);
 	ck_assert_uint_eq(peer_take(&p, FXP_OPEN)->attr.valid, 0);
 	peer_finish(&p);
 }
@@ -945,7 +946,6 @@ END_TEST
 
 CHECK_MAIN("sftp_ops", mkdir_with_attr, symlink_order, setattr_steps, setattr_plain, setattr_link,
            setattr_size, setattr_size_by_handle, open_link, open_flags, read_short, read_too_much,
-           read_cap, read_growing,
-           write_and_barriers, two_handles, list_all, list_cancelled, rename_plain, rename_restored,
-           rename_kinds, too_long, copy_same_lane, copy_two_lanes, list_cancelled_inside, owners_have_names, hash_by_the_server,
-           no_memory)
+           read_cap, read_growing, write_and_barriers, two_handles, list_all, list_cancelled,
+           rename_plain, rename_restored, rename_kinds, too_long, copy_same_lane, copy_two_lanes,
+           list_cancelled_inside, owners_have_names, hash_by_the_server, no_memory)

@@ -31,8 +31,8 @@ END_TEST
 START_TEST(sums_are_found_in_what_programs_print)
 {
 	// the first run of exactly 64 digits; nothing shorter or longer, nothing cut off
-	static const char *const good[] = {"%s  -\n", "%s\n", "SHA256(stdin)= %s\n", "\\%s  a\\nb\n",
-	                                   "abc 12 %s"};
+	static const char *const good[] = {"%s  -\n", "%s\n", "SHA256(stdin)= %s\n",
+	                                   "\\%s  a\\nb\n", "abc 12 %s"};
 	char text[200], found[SHA256_TEXT_LEN + 1];
 	uint8_t hash[SHA256_LEN];
 

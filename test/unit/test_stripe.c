@@ -28,7 +28,7 @@ static void answer_writes(void)
 
 	while (any) {
 		any = false;
-		list_for_each_safe (pos, next, &p.requests) {
+		list_for_each_safe(pos, next, &p.requests) {
 			struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 			if (r->type != FXP_WRITE)
@@ -126,7 +126,7 @@ static unsigned lanes_used(void)
 
 	for (unsigned i = 0; i < 12; i++)
 		write_piece(written);
-	list_for_each (pos, &p.requests) {
+	list_for_each(pos, &p.requests) {
 		const struct peer_request *r = list_entry(pos, const struct peer_request, entry);
 
 		if (r->type == FXP_WRITE)
@@ -237,7 +237,7 @@ START_TEST(overlap)
 	write_piece(first->off);
 	ck_assert_uint_eq(peer_waiting(&p), 5);
 	ck_assert_int_eq(OPS(&p)->fsync(BE(&p), f, got_status, &h), 0);
-	list_for_each (pos, &p.requests)
+	list_for_each(pos, &p.requests)
 		ck_assert_uint_eq(list_entry(pos, struct peer_request, entry)->type, FXP_WRITE);
 	peer_status(&p, own, FX_OK);
 	peer_status(&p, first, FX_OK);
@@ -292,7 +292,7 @@ static unsigned on_lane(uint32_t lane, uint8_t *first, uint8_t *second)
 {
 	unsigned count = 0;
 
-	list_for_each (pos, &p.requests) {
+	list_for_each(pos, &p.requests) {
 		const struct peer_request *r = list_entry(pos, const struct peer_request, entry);
 
 		if (r->lane != lane)
@@ -346,7 +346,7 @@ START_TEST(version_first)
 	/* a lane whose first packet is no VERSION costs the connection, whatever else it answers */
 	begin_greeting();
 	check_allow_errors();
-	list_for_each (pos, &p.requests) {
+	list_for_each(pos, &p.requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		if (r->lane == 5 && r->type == FXP_OPEN)
@@ -366,7 +366,7 @@ START_TEST(refused_late)
 	peer_close_lane(&p, 5, 1);
 	peer_run(&p);
 	ck_assert_uint_eq(p.reset_count, 0);
-	list_for_each_safe (pos, next, &p.requests) {
+	list_for_each_safe(pos, next, &p.requests) {
 		struct peer_request *r = list_entry(pos, struct peer_request, entry);
 
 		if (r->lane == 5) {
@@ -384,7 +384,7 @@ START_TEST(refused_late)
 }
 END_TEST
 
-#define BURST_LANE 4u
+#define BURST_LANE     4u
 #define LANES_FORETOLD ((ALL_LANES << 1 & ~(1u << BURST_LANE)) | 1u << 2) /* 2, 3, 5 to 8 */
 
 /* The server's handles can be foretold. A file of `size` bytes is open; further lanes are held. */
@@ -403,7 +403,8 @@ static void begin_foretold(uint64_t size)
 	d = data_create(&p.budget, PIECE);
 	memset(d->bytes, 'x', PIECE);
 	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/big", BE_WRITE, 0644, 1, 0, got_where,
-	                               (void *)"/root/big", got_open, &h), 0);
+	                               (void *)"/root/big", got_open, &h),
+	                 0);
 	peer_run(&p);
 	peer_index(&p, peer_take(&p, FXP_OPEN), 0);
 	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
@@ -583,5 +584,5 @@ START_TEST(one_channel)
 END_TEST
 
 CHECK_MAIN("stripe", proven, other_file, foreign_size, refused, append_never, held_for_proof,
-           overlap, lost, behind_init, version_first, refused_late, foretold, foretold_wrongly, late,
-           closed_while_awaited, lost_while_awaited, in_place, one_channel)
+           overlap, lost, behind_init, version_first, refused_late, foretold, foretold_wrongly,
+           late, closed_while_awaited, lost_while_awaited, in_place, one_channel)

@@ -8,10 +8,10 @@
 
 #include "fake_backend.h"
 
-static const struct be_statvfs roomy = {.bsize = 4096, .frsize = 4096, .blocks = 1 << 20,
-					.bavail = 1 << 20};
-static const struct be_statvfs tight = {.bsize = 4096, .frsize = 4096, .blocks = 1 << 20,
-					.bavail = 100};
+static const struct be_statvfs roomy = {
+    .bsize = 4096, .frsize = 4096, .blocks = 1 << 20, .bavail = 1 << 20};
+static const struct be_statvfs tight = {
+    .bsize = 4096, .frsize = 4096, .blocks = 1 << 20, .bavail = 100};
 static uint8_t bytes[4 << 20];
 
 static void tweak(struct vfs_config *cfg)
@@ -209,7 +209,7 @@ START_TEST(attributes_by_name_ride_along)
 	put("f", 100);
 	l = lookup("f");
 	vfs_setattr(vfs, &k->req, l->entry.nodeid, 0, &st,
-		    VFS_SET_MODE | VFS_SET_MTIME | VFS_SET_ATIME);
+	            VFS_SET_MODE | VFS_SET_MTIME | VFS_SET_ATIME);
 	tick();
 	ck_assert(k->done);
 	ck_assert_int_eq(k->st.st_mtim.tv_sec, 77);
@@ -354,7 +354,8 @@ START_TEST(rmdir_waits_for_what_was_in_it)
 	// only a directory that is known to be empty is removed before the server has said so
 	struct be_attr dir = fake_dir(1000);
 	const struct be_entry entry = {"f", 1, fake_reg(1, 1000)};
-	struct kreq *l, *o = kreq_create(), *c = kreq_create(), *r = kreq_create(), *u = kreq_create();
+	struct kreq *l, *o = kreq_create(), *c = kreq_create(), *r = kreq_create(),
+	                *u = kreq_create();
 	struct kreq *full = kreq_create();
 
 	setup();
@@ -398,7 +399,8 @@ START_TEST(space_that_is_not_known_or_not_enough_is_not_promised)
 	mkdir_root("a", k);
 	ck_assert(!k->done);
 	fake_statvfs(fake_find("statvfs", NULL), BE_OK, &tight);
-	fake_attr(fake_call("mkdir"), BE_OK, &(struct be_attr){.valid = 15, .mode = S_IFDIR | 0755});
+	fake_attr(fake_call("mkdir"), BE_OK,
+	          &(struct be_attr){.valid = 15, .mode = S_IFDIR | 0755});
 	ck_assert(k->done);
 	lookup("b");
 	fake_attr(fake_call("stat"), BE_NO_SUCH_FILE, NULL);
@@ -768,16 +770,15 @@ START_TEST(symlink_is_read_before_it_is_made)
 END_TEST
 
 CHECK_MAIN("vfs_async", small_file_is_sent_after_its_close, attributes_by_name_ride_along,
-	   rename_waits_for_every_status_of_its_source, rename_of_a_file_that_failed_is_not_sent,
-	   rename_of_a_file_whose_mode_failed_is_not_sent, same_name_waits_and_falls_with_it,
-	   unrelated_names_overtake, what_is_below_waits_for_its_directory,
-	   rmdir_waits_for_what_was_in_it, space_that_is_not_known_or_not_enough_is_not_promised,
-	   directory_that_we_may_not_write_is_not_promised, barrier_waits_for_everything,
-	   barrier_reports_the_first_failure_once, fsync_of_a_file_is_a_barrier, synchronous_write_waits,
-	   large_file_is_sent_as_it_comes, failure_of_an_open_file_is_returned_by_its_close,
-	   kept_bytes_can_be_read_back, listing_waits_for_what_is_pending,
-	   names_that_are_missed_are_listed, drain_waits_for_what_is_pending,
-	   failure_that_nobody_was_told_is_undelivered,
-	   appended_by_another_descriptor_is_seen, name_that_was_renamed_away_is_made_again,
-	   unlinked_while_open_is_opened_first,
-	   symlink_is_read_before_it_is_made)
+           rename_waits_for_every_status_of_its_source, rename_of_a_file_that_failed_is_not_sent,
+           rename_of_a_file_whose_mode_failed_is_not_sent, same_name_waits_and_falls_with_it,
+           unrelated_names_overtake, what_is_below_waits_for_its_directory,
+           rmdir_waits_for_what_was_in_it, space_that_is_not_known_or_not_enough_is_not_promised,
+           directory_that_we_may_not_write_is_not_promised, barrier_waits_for_everything,
+           barrier_reports_the_first_failure_once, fsync_of_a_file_is_a_barrier,
+           synchronous_write_waits, large_file_is_sent_as_it_comes,
+           failure_of_an_open_file_is_returned_by_its_close, kept_bytes_can_be_read_back,
+           listing_waits_for_what_is_pending, names_that_are_missed_are_listed,
+           drain_waits_for_what_is_pending, failure_that_nobody_was_told_is_undelivered,
+           appended_by_another_descriptor_is_seen, name_that_was_renamed_away_is_made_again,
+           unlinked_while_open_is_opened_first, symlink_is_read_before_it_is_made)

@@ -191,7 +191,7 @@ START_TEST(own_changes_update_the_listing)
 	// after mkdir and unlink the cached listing shows what is there now, without a new one
 	const struct be_entry e[] = {entry("a", fake_reg(1, 1000))};
 	struct kreq *m = kreq_create(), *u = kreq_create(), *o = kreq_create(), *r = kreq_create(),
-		    *c = kreq_create();
+	            *c = kreq_create();
 	struct be_attr d = fake_dir(1000000);
 
 	fake_setup(NULL);
@@ -239,7 +239,7 @@ START_TEST(rewinddir_lists_anew_when_stale)
 	const struct be_entry e[] = {entry("a", fake_reg(1, 1000))};
 	const struct be_entry e2[] = {entry("b", fake_reg(1, 1000))};
 	struct kreq *o = kreq_create(), *r = kreq_create(), *r2 = kreq_create(),
-		    *r3 = kreq_create(), *c = kreq_create();
+	            *r3 = kreq_create(), *c = kreq_create();
 	struct call *l;
 
 	fake_setup(no_cache);
@@ -483,11 +483,11 @@ START_TEST(a_signal_is_answered_when_the_server_is_silent)
 END_TEST
 
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
-	   absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
-	   negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
-	   own_changes_update_the_listing, overtaken_listing_is_not_installed,
-	   rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
-	   replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
-	   file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale, rename_gives_the_new_path_its_number,
-	   link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
-	   a_signal_is_answered_when_the_server_is_silent)
+           absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
+           negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
+           own_changes_update_the_listing, overtaken_listing_is_not_installed,
+           rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
+           replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
+           file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale,
+           rename_gives_the_new_path_its_number, link_shows_two_names_of_one_node,
+           a_killed_program_is_answered_at_once, a_signal_is_answered_when_the_server_is_silent)

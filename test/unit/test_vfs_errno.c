@@ -19,8 +19,8 @@ struct row {
 	int flags;
 	enum be_code code;
 	const char *text;
-	uint32_t mode;	 /* of what the second look finds at the path */
-	uint32_t mode2;	 /* at the second path, where the request has one */
+	uint32_t mode;   /* of what the second look finds at the path */
+	uint32_t mode2;  /* at the second path, where the request has one */
 	uint32_t parent; /* of the directory */
 	uint64_t bavail;
 	bool readonly;
@@ -40,8 +40,8 @@ static const struct row rows[] = {
     {"denied", OP_OPEN, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR, 99, 0, 0, EACCES},
     {"denied change", OP_SETATTR, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR, 99, 0, 0, EPERM},
     {"denied link", OP_LINK, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR, 99, 0, 0, EPERM},
-    {"sticky directory", OP_UNLINK, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR | S_ISVTX, 99, 0,
-     0, EPERM},
+    {"sticky directory", OP_UNLINK, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR | S_ISVTX, 99, 0, 0,
+     EPERM},
     {"plain directory", OP_UNLINK, 0, BE_PERMISSION_DENIED, "", REG, NONE, DIR, 99, 0, 0, EACCES},
     {"mkdir of what is there", OP_MKDIR, 0, BE_FAILURE, "", DIR, NONE, DIR, 99, 0, 0, EEXIST},
     {"symlink onto a file", OP_SYMLINK, 0, BE_FAILURE, "", REG, NONE, DIR, 99, 0, 0, EEXIST},
@@ -67,8 +67,7 @@ static const struct row rows[] = {
      EFBIG},
     {"readlink of a file", OP_READLINK, 0, BE_BAD_MESSAGE, "", REG, NONE, DIR, 99, 0, 0, EINVAL},
     {"link unsupported", OP_LINK, 0, BE_UNSUPPORTED, "", REG, NONE, DIR, 99, 0, 0, EPERM},
-    {"change unsupported", OP_SETATTR, 0, BE_UNSUPPORTED, "", REG, NONE, DIR, 99, 0, 0,
-     EOPNOTSUPP},
+    {"change unsupported", OP_SETATTR, 0, BE_UNSUPPORTED, "", REG, NONE, DIR, 99, 0, 0, EOPNOTSUPP},
     {"connection lost", OP_LOOKUP, 0, BE_LOST, "", NONE, NONE, NONE, 99, 0, 0, EIO},
     {"unexplained", OP_LOOKUP, 0, BE_FAILURE, "", NONE, NONE, DIR, 9999, 0, 0, EIO},
     {"end of file where none can be", OP_LOOKUP, 0, BE_EOF, "", NONE, NONE, DIR, 99, 0, 0, EIO},
@@ -126,7 +125,8 @@ START_TEST(each_outcome_has_its_errno)
 		const struct errno_query q = {
 		    .kind = row->kind,
 		    .flags = row->flags,
-		    .path = row->code == BE_NO_SUCH_FILE || row->kind != OP_READ ? "/r/d/one" : NULL,
+		    .path =
+		        row->code == BE_NO_SUCH_FILE || row->kind != OP_READ ? "/r/d/one" : NULL,
 		    .path2 = row->kind == OP_RENAME || row->kind == OP_LINK ? "/r/d2/two" : NULL,
 		    .len = 4096,
 		};
@@ -136,8 +136,8 @@ START_TEST(each_outcome_has_its_errno)
 		errno_resolve(vfs, &q, &st, resolved, &err);
 		while (!list_empty(&fake.calls))
 			answer_look(list_entry(fake.calls.next, struct call, entry), row);
-		ck_assert_msg(err == -row->expect, "%s: %s, expected %s", row->what,
-			      strerror(-err), strerror(row->expect));
+		ck_assert_msg(err == -row->expect, "%s: %s, expected %s", row->what, strerror(-err),
+		              strerror(row->expect));
 	}
 	fake_teardown();
 }
@@ -153,13 +153,13 @@ START_TEST(long_name_is_told_from_a_bad_one)
 	fake_setup(NULL);
 	memset(path + 5, 'x', 300);
 	errno_resolve(vfs, &(struct errno_query){.kind = OP_MKDIR, .path = path}, &st, resolved,
-		      &err);
+	              &err);
 	while (!list_empty(&fake.calls))
 		fake_attr(list_entry(fake.calls.next, struct call, entry), BE_NO_SUCH_FILE, NULL);
 	ck_assert_int_eq(err, -ENAMETOOLONG);
 	path[100] = '\0';
 	errno_resolve(vfs, &(struct errno_query){.kind = OP_MKDIR, .path = path}, &st, resolved,
-		      &err);
+	              &err);
 	while (!list_empty(&fake.calls))
 		fake_attr(list_entry(fake.calls.next, struct call, entry), BE_NO_SUCH_FILE, NULL);
 	ck_assert_int_eq(err, -EINVAL);
@@ -187,4 +187,4 @@ START_TEST(handle_limit_is_enfile)
 END_TEST
 
 CHECK_MAIN("vfs_errno", each_outcome_has_its_errno, long_name_is_told_from_a_bad_one,
-	   handle_limit_is_enfile)
+           handle_limit_is_enfile)

@@ -395,7 +395,7 @@ START_TEST(size_and_mtime_are_ours_while_dirty)
 {
 	// a stat after own writes needs no request and shows them; older answers do not undo it
 	struct kreq *g = kreq_create(), *slow = kreq_create(), *f = kreq_create(),
-		    *g2 = kreq_create();
+	            *g2 = kreq_create();
 	struct be_attr old = fake_reg(0, 1000), shown = fake_reg(5000, 1000000);
 	uint64_t id, fh;
 	struct call *c;
@@ -588,13 +588,13 @@ START_TEST(fsync_waits_for_every_write)
 END_TEST
 
 CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
-	   read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
-	   empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
-	   read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
-	   append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
-	   append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
-	   small_writes_become_full_writes, written_data_is_sent_within_flush_age,
-	   size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
-	   read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
-	   write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
-	   pages_are_kept_only_when_proven, fsync_waits_for_every_write)
+           read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
+           empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
+           read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
+           append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
+           append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
+           small_writes_become_full_writes, written_data_is_sent_within_flush_age,
+           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
+           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
+           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
+           pages_are_kept_only_when_proven, fsync_waits_for_every_write)

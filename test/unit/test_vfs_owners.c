@@ -144,7 +144,8 @@ START_TEST(listing_waits_for_all_its_owners)
 {
 	// a listing with strangers asks for all of them in one question
 	static const char *const users[] = {"", "", ""}, *const groups[] = {"", "", ""};
-	struct be_entry entries[] = {{"a", 1, owned(1, 2)}, {"b", 1, owned(3, 2)}, {"c", 1, owned(5, 2)}};
+	struct be_entry entries[] = {
+	    {"a", 1, owned(1, 2)}, {"b", 1, owned(3, 2)}, {"c", 1, owned(5, 2)}};
 	struct kreq *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
 	struct call *call;
 
@@ -409,10 +410,10 @@ START_TEST(files_and_directories_have_masks_of_their_own)
 END_TEST
 
 CHECK_MAIN("vfs_owners", table_maps_both_ways, strict_table_refuses_strangers,
-	   squash_shows_everything_as_mine, owners_by_name_are_asked_once,
-	   listing_waits_for_all_its_owners, server_without_names_shows_numbers,
-	   mode_that_the_servers_umask_took_is_given_back, found_file_keeps_its_mode,
-	   filesystem_without_modes_is_asked_once, new_file_of_a_root_login_belongs_to_the_caller,
-	   new_directory_in_a_setgid_one_keeps_the_group, absolute_links_become_relative,
-	   links_that_may_leave_are_found, readlink_follows_the_rules,
-	   files_and_directories_have_masks_of_their_own)
+           squash_shows_everything_as_mine, owners_by_name_are_asked_once,
+           listing_waits_for_all_its_owners, server_without_names_shows_numbers,
+           mode_that_the_servers_umask_took_is_given_back, found_file_keeps_its_mode,
+           filesystem_without_modes_is_asked_once, new_file_of_a_root_login_belongs_to_the_caller,
+           new_directory_in_a_setgid_one_keeps_the_group, absolute_links_become_relative,
+           links_that_may_leave_are_found, readlink_follows_the_rules,
+           files_and_directories_have_masks_of_their_own)

@@ -352,13 +352,8 @@ START_TEST(who_asks_gets_the_hash_of_what_was_written)
 }
 END_TEST
 
-CHECK_MAIN("vfs_verify", the_last_read_waits_for_the_servers_hash,
-           another_hash_is_eio,
-           answers_in_another_order_are_put_in_order,
-           reading_here_and_there_is_not_a_copy,
-           close_waits_for_the_hash_of_what_was_written,
-           close_tells_of_another_hash,
-           a_hash_of_less_than_what_has_passed_by_now_is_no_mismatch,
-           parts_are_not_compared,
-           a_server_without_means_is_asked_once,
-           who_asks_gets_the_hash_of_what_was_written)
+CHECK_MAIN("vfs_verify", the_last_read_waits_for_the_servers_hash, another_hash_is_eio,
+           answers_in_another_order_are_put_in_order, reading_here_and_there_is_not_a_copy,
+           close_waits_for_the_hash_of_what_was_written, close_tells_of_another_hash,
+           a_hash_of_less_than_what_has_passed_by_now_is_no_mismatch, parts_are_not_compared,
+           a_server_without_means_is_asked_once, who_asks_gets_the_hash_of_what_was_written)

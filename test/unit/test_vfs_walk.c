@@ -94,8 +94,9 @@ static struct kreq *open_for_reading(uint64_t nodeid)
 /* The root with files f1, f2, f3 of 5 bytes, listed by the program. */
 static void list_three(uint64_t ids[3])
 {
-	const struct be_entry root[] = {entry("f1", fake_reg(5, 1000)), entry("f2", fake_reg(5, 1000)),
-					entry("f3", fake_reg(5, 1000))};
+	const struct be_entry root[] = {entry("f1", fake_reg(5, 1000)),
+	                                entry("f2", fake_reg(5, 1000)),
+	                                entry("f3", fake_reg(5, 1000))};
 
 	opendir_of(VFS_ROOT);
 	answer_list("/r", root, 3);
@@ -214,8 +215,9 @@ START_TEST(directories_given_one_by_one_have_an_order_of_their_own)
 {
 	// arguments a, b, c, listed as c, b, a: after the step from a to b the files of c come ahead, a's not again
 	const struct be_entry root[] = {entry("c", fake_dir(1000)), entry("b", fake_dir(1000)),
-					entry("a", fake_dir(1000))};
-	const struct be_entry files[] = {entry("2", fake_reg(5, 1000)), entry("1", fake_reg(5, 1000))};
+	                                entry("a", fake_dir(1000))};
+	const struct be_entry files[] = {entry("2", fake_reg(5, 1000)),
+	                                 entry("1", fake_reg(5, 1000))};
 	uint64_t a, b, c;
 
 	fake_setup(NULL);
@@ -244,7 +246,7 @@ START_TEST(listings_come_in_the_order_of_the_program)
 {
 	// ls -R goes by name: the children of a, its first directory, are asked for before those of c, the listing's first
 	const struct be_entry root[] = {entry("c", fake_dir(1000)), entry("b", fake_dir(1000)),
-					entry("a", fake_dir(1000))};
+	                                entry("a", fake_dir(1000))};
 	const struct be_entry below[] = {entry("y", fake_dir(1000)), entry("x", fake_dir(1000))};
 	uint64_t a;
 
@@ -288,7 +290,7 @@ START_TEST(wrong_guesses_end_it)
 	idle_len = budget.used_len;
 	for (unsigned i = 0; i < GUESS_COUNT; i++) {
 		struct kreq *l = kreq_create(), *o = kreq_create(), *r = kreq_create(),
-			    *c = kreq_create();
+		            *c = kreq_create();
 		struct call *call;
 
 		vfs_lookup(vfs, &l->req, VFS_ROOT, names[i * 7]);
@@ -328,7 +330,7 @@ START_TEST(another_filesystem_is_not_entered)
 {
 	// a mount point below the tree: its directories are not asked for, those beside it are
 	const struct be_entry root[] = {entry("a", fake_dir(1000)), entry("b", fake_dir(1000)),
-					entry("c", fake_dir(1000))};
+	                                entry("c", fake_dir(1000))};
 	const struct be_entry below[] = {entry("x", fake_dir(1000))};
 	uint64_t a;
 
@@ -398,8 +400,9 @@ END_TEST
 START_TEST(what_the_program_has_read_is_not_fetched_again)
 {
 	// the order was guessed wrong: a file behind the present one that was read already is left alone
-	const struct be_entry root[] = {entry("f1", fake_reg(5, 1000)), entry("f2", fake_reg(5, 1000)),
-					entry("f3", fake_reg(5, 1000)), entry("f4", fake_reg(5, 1000))};
+	const struct be_entry root[] = {
+	    entry("f1", fake_reg(5, 1000)), entry("f2", fake_reg(5, 1000)),
+	    entry("f3", fake_reg(5, 1000)), entry("f4", fake_reg(5, 1000))};
 
 	fake_setup(NULL);
 	opendir_of(VFS_ROOT);
@@ -415,7 +418,7 @@ START_TEST(the_second_child_of_a_directory_brings_the_others)
 {
 	// two directories of one that was not listed: it is, and so are the rest of it
 	const struct be_entry root[] = {entry("a", fake_dir(1000)), entry("b", fake_dir(1000)),
-					entry("c", fake_dir(1000))};
+	                                entry("c", fake_dir(1000))};
 	struct be_attr dir = fake_dir(1000);
 	uint64_t ids[2];
 
@@ -442,7 +445,8 @@ END_TEST
 START_TEST(a_listing_in_use_is_asked_for_with_its_directory)
 {
 	// when both end together one flight brings both; a listing that nobody uses any more is left alone
-	struct kreq *k = kreq_create(), *again = kreq_create(), *late = kreq_create(), *gone = kreq_create();
+	struct kreq *k = kreq_create(), *again = kreq_create(), *late = kreq_create(),
+	            *gone = kreq_create();
 	const struct be_entry file[] = {entry("f", fake_reg(5, 1000))};
 	struct be_attr dir = fake_dir(1000);
 	uint64_t a;
@@ -473,11 +477,11 @@ START_TEST(a_listing_in_use_is_asked_for_with_its_directory)
 END_TEST
 
 CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
-	   directories_given_one_by_one_have_an_order_of_their_own,
-	   listings_come_in_the_order_of_the_program,
-	   what_the_program_has_read_is_not_fetched_again, wrong_guesses_end_it,
-	   another_filesystem_is_not_entered, huge_directory_is_given_up,
-	   the_second_child_of_a_directory_brings_the_others, a_child_of_a_listing_brings_its_sisters,
-	   a_listing_during_which_we_changed_something_is_not_kept,
-	   the_second_file_of_a_listing_brings_the_third,
-	   nothing_is_fetched_for_who_does_not_read)
+           directories_given_one_by_one_have_an_order_of_their_own,
+           listings_come_in_the_order_of_the_program,
+           what_the_program_has_read_is_not_fetched_again, wrong_guesses_end_it,
+           another_filesystem_is_not_entered, huge_directory_is_given_up,
+           the_second_child_of_a_directory_brings_the_others,
+           a_child_of_a_listing_brings_its_sisters,
+           a_listing_during_which_we_changed_something_is_not_kept,
+           the_second_file_of_a_listing_brings_the_third, nothing_is_fetched_for_who_does_not_read)

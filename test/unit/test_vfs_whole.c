@@ -113,7 +113,7 @@ START_TEST(written_files_end_with_the_window_also_when_their_times_are_ours)
 	fake_pass(600);
 	a.atime = a.mtime = 1000;
 	set_attr(n, VFS_SET_ATIME | VFS_SET_MTIME,
-		 (struct stat){.st_atim.tv_sec = 1000, .st_mtim.tv_sec = 1000}, a);
+	         (struct stat){.st_atim.tv_sec = 1000, .st_mtim.tv_sec = 1000}, a);
 	asks_nobody(n);
 	fake_pass(600);
 	asks(n, a);
@@ -237,8 +237,8 @@ START_TEST(only_the_last_few_are_kept)
 END_TEST
 
 CHECK_MAIN("vfs_whole", what_was_just_written_is_read_back_without_asking,
-	   written_files_end_with_the_window_also_when_their_times_are_ours,
-	   a_file_of_another_size_is_not_what_was_written,
-	   a_file_that_its_owner_may_not_read_is_asked_for,
-	   a_second_write_takes_the_first_ones_bytes_away,
-	   our_own_writes_do_not_make_it_another_file, only_the_last_few_are_kept)
+           written_files_end_with_the_window_also_when_their_times_are_ours,
+           a_file_of_another_size_is_not_what_was_written,
+           a_file_that_its_owner_may_not_read_is_asked_for,
+           a_second_write_takes_the_first_ones_bytes_away,
+           our_own_writes_do_not_make_it_another_file, only_the_last_few_are_kept)
