@@ -17,38 +17,6 @@ static int copy(char **to, const char *from, size_t len)
 	return *to ? 0 : -ENOMEM;
 }
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Return: 0, or -EINVAL on a broken escape or a NUL. */
-static int percent_decode(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		if (*s != '%') {
-			*to++ = *s;
-			continue;
-		}
-		int high = digit(s[1]);
-		int low = high < 0 ? -1 : digit(s[2]);
-		if (low < 0 || (high == 0 && low == 0))
-			return -EINVAL;
-		*to++ = (char)(high * 16 + low);
-		s += 2;
-	}
-	*to = '\0';
-	return 0;
-}
-
 /* `user@host` in `len` bytes; the last at sign counts, brackets around the host are taken off. */
 static int split_login(struct options *o, const char *s, size_t len)
 {
@@ -114,10 +82,12 @@ static int parse_address(struct options *o, const char *rest)
 	if (r == 0)
 		r = copy(&o->dir, path, strlen(path));
 	if (r == 0)
-		r = percent_decode(o->host);
-	if (r == 0 && o->user)
-		r = percent_decode(o->user);
-	return r ? r : percent_decode(o->dir);
+		r = num_percent_decode(o->host);
+	if (r >= 0 && o->user)
+		r = num_percent_decode(o->user);
+	if (r >= 0)
+		r = num_percent_decode(o->dir);
+	return r < 0 ? r : 0;
 }
 
 int options_parse_source(struct options *o, const char *source, char *err, size_t err_size)

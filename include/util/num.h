@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Strict parsing of numbers: the whole string or an error. `12abc`, ``, ` 1`, `+1` are refused. */
+/* Strict parsing of numbers and escapes: the whole string or an error. `12abc`, ``, ` 1`, `+1` are refused. */
 #ifndef UTIL_NUM_H
 #define UTIL_NUM_H
 
@@ -22,5 +22,15 @@ int num_parse_seconds(const char *s, int64_t max_ms, int64_t *out_ms);
 
 /* ssh_config's time format: "90", "15m", "1h30m", in seconds. Return: as above. */
 int num_parse_time(const char *s, uint64_t max, uint64_t *out_s);
+
+/* What a digit stands for, 10 to 35 for a letter of either case; more: it is none. */
+unsigned num_digit(char c);
+
+/*
+ * Decodes %XX in place.
+ * Return: the length, or -EINVAL on a broken escape or a %00.
+ * Spec: RFC 3986 section 2.1
+ */
+int num_percent_decode(char *s);
 
 #endif

@@ -18,36 +18,6 @@ static const struct scheme {
     {"socks://", PROXY_SOCKS5, 1080},  {"http://", PROXY_HTTP, 80},
 };
 
-static int hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef0123456789ABCDEF", *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) % 16 : -1;
-}
-
-/* Decodes %XX in place. Return: the length, -1 when it is wrong or has a zero byte. */
-static int decode(char *text)
-{
-	char *to = text;
-
-	for (const char *p = text; *p; p++) {
-		int high, low;
-
-		if (*p != '%') {
-			*to++ = *p;
-			continue;
-		}
-		high = hex_digit(p[1]);
-		low = high < 0 ? -1 : hex_digit(p[2]);
-		if (low < 0 || (high == 0 && low == 0))
-			return -1;
-		*to++ = (char)(high * 16 + low);
-		p += 2;
-	}
-	*to = '\0';
-	return (int)(to - text);
-}
-
 /* "user[:password]". Wipes the password. */
 static int parse_login(char *login, struct proxy *p)
 {
@@ -56,7 +26,7 @@ static int parse_login(char *login, struct proxy *p)
 
 	if (password) {
 		*password++ = '\0';
-		len = decode(password);
+		len = num_percent_decode(password);
 		if (len < 0 || len > PROXY_NAME_MAX)
 			return -EINVAL;
 		p->password = secret_copy(password, (size_t)len);
@@ -64,7 +34,7 @@ static int parse_login(char *login, struct proxy *p)
 		if (!p->password)
 			return -ENOMEM;
 	}
-	len = decode(login);
+	len = num_percent_decode(login);
 	if (len <= 0 || len > PROXY_NAME_MAX)
 		return -EINVAL;
 	p->user = strdup(login);

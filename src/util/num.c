@@ -16,7 +16,7 @@ struct num {
 };
 
 /* Not isdigit() or strtoull(): both ask the locale. */
-static unsigned num_digit(char c)
+unsigned num_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return (unsigned)(c - '0');
@@ -172,4 +172,26 @@ int num_parse_time(const char *s, uint64_t max, uint64_t *out_s)
 		sum.overflow = sum.overflow || n.overflow;
 	} while (*s);
 	return num_check(&sum, 0, max, out_s);
+}
+
+int num_percent_decode(char *s)
+{
+	char *to = s;
+
+	for (const char *from = s; *from; from++) {
+		unsigned high, low;
+
+		if (*from != '%') {
+			*to++ = *from;
+			continue;
+		}
+		high = num_digit(from[1]);
+		low = high < 16 ? num_digit(from[2]) : 16;
+		if (low >= 16 || (high == 0 && low == 0))
+			return -EINVAL;
+		*to++ = (char)(high * 16 + low);
+		from += 2;
+	}
+	*to = '\0';
+	return (int)(to - s);
 }

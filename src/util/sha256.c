@@ -5,6 +5,8 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "util/num.h"
+
 struct sha256 {
 	EVP_MD_CTX *ctx;
 	bool failed;
@@ -58,27 +60,16 @@ void sha256_text(const uint8_t hash[SHA256_LEN], char text[SHA256_TEXT_LEN + 1])
 	text[SHA256_TEXT_LEN] = '\0';
 }
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 bool sha256_find(const char *text, size_t len, uint8_t hash[SHA256_LEN])
 {
 	for (size_t at = 0, end; at < len; at = end + 1) {
-		for (end = at; end < len && digit(text[end]) >= 0; end++)
+		for (end = at; end < len && num_digit(text[end]) < 16; end++)
 			;
 		if (end - at != SHA256_TEXT_LEN)
 			continue;
 		for (unsigned i = 0; i < SHA256_LEN; i++)
-			hash[i] =
-			    (uint8_t)(digit(text[at + 2 * i]) << 4 | digit(text[at + 2 * i + 1]));
+			hash[i] = (uint8_t)(num_digit(text[at + 2 * i]) << 4 |
+			                    num_digit(text[at + 2 * i + 1]));
 		return true;
 	}
 	return false;

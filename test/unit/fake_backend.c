@@ -647,3 +647,19 @@ uint64_t fake_open(uint64_t nodeid, int flags, struct be_attr a)
 	ck_assert_int_eq(k->err, 0);
 	return k->opened.fh;
 }
+
+struct kreq *fake_read(uint64_t fh, size_t len, uint64_t off)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_read(vfs, &k->req, fh, len, off);
+	return k;
+}
+
+struct kreq *fake_write(uint64_t fh, const uint8_t *file, size_t len, uint64_t off)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_write(vfs, &k->req, fh, file + off, len, off, false);
+	return k;
+}

@@ -111,4 +111,8 @@ struct kreq *kreq_create(void);
 uint64_t fake_lookup(const char *name, struct be_attr a);
 uint64_t fake_open(uint64_t nodeid, int flags, struct be_attr a);
 
+/* A read, a write of `file` + off (the bytes that the file shall have): the server's part is left to play. */
+struct kreq *fake_read(uint64_t fh, size_t len, uint64_t off);
+struct kreq *fake_write(uint64_t fh, const uint8_t *file, size_t len, uint64_t off);
+
 #endif

@@ -2,6 +2,7 @@
 /* Strict number parsing. */
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "check_main.h"
 #include "util/num.h"
@@ -206,5 +207,21 @@ START_TEST(time_errors)
 }
 END_TEST
 
+START_TEST(percent)
+{
+	/* escapes are bytes of their own; a broken one and a zero are refused */
+	static const char *const bad[] = {"%", "a%4", "%4g", "%g4", "%00", "x%%41"};
+	char text[16];
+
+	strcpy(text, "a%2Fb%c3%Bc");
+	ck_assert_int_eq(num_percent_decode(text), 5);
+	ck_assert_str_eq(text, "a/b\xc3\xbc");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		strcpy(text, bad[i]);
+		ck_assert_int_eq(num_percent_decode(text), -EINVAL);
+	}
+}
+END_TEST
+
 CHECK_MAIN("num", u64, u64_syntax, u64_range, size, seconds, seconds_errors, time_format,
-           time_errors)
+           time_errors, percent)

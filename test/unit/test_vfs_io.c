@@ -25,22 +25,6 @@ static uint64_t open_file(int flags, uint64_t size)
 	return fake_open(fake_lookup("f", a), flags, a);
 }
 
-static struct kreq *read_at(uint64_t fh, size_t len, uint64_t off)
-{
-	struct kreq *k = kreq_create();
-
-	vfs_read(vfs, &k->req, fh, len, off);
-	return k;
-}
-
-static struct kreq *write_at(uint64_t fh, size_t len, uint64_t off)
-{
-	struct kreq *k = kreq_create();
-
-	vfs_write(vfs, &k->req, fh, pattern + off, len, off, false);
-	return k;
-}
-
 /* The server answers every READ that waits, from the pattern. Return: bytes. */
 static size_t serve_reads(void)
 {
@@ -64,7 +48,7 @@ START_TEST(random_reads_fetch_only_what_is_read)
 	fh = open_file(O_RDONLY, sizeof(pattern));
 	for (unsigned i = 0; i < 50; i++) {
 		uint64_t off = 4096 * (1 + (i * 97) % 200);
-		struct kreq *k = read_at(fh, 4096, off);
+		struct kreq *k = fake_read(fh, 4096, off);
 
 		ck_assert_uint_eq(serve_reads(), 4096);
 		ck_assert_uint_eq(k->len, 4096);
@@ -83,13 +67,13 @@ START_TEST(sequential_reads_are_fetched_ahead)
 	setup();
 	fh = open_file(O_RDONLY, sizeof(pattern) - 100);
 	for (uint64_t off = 0; off < sizeof(pattern); off += 32768) {
-		struct kreq *k = read_at(fh, 32768, off);
+		struct kreq *k = fake_read(fh, 32768, off);
 
 		total += serve_reads();
 		ck_assert(k->done);
 		ck_assert_mem_eq(k->bytes, pattern + off, k->len);
 		if (off == 32768 * 4) {
-			struct kreq *next = read_at(fh, 32768, off + 32768);
+			struct kreq *next = fake_read(fh, 32768, off + 32768);
 
 			ck_assert_msg(next->done, "the next piece was not fetched ahead");
 			off += 32768;
@@ -109,10 +93,10 @@ START_TEST(read_error_reaches_the_reader)
 
 	setup();
 	fh = open_file(O_RDONLY, 8192);
-	k = read_at(fh, 4096, 4096);
+	k = fake_read(fh, 4096, 4096);
 	fake_data(fake_call("read"), BE_FAILURE, NULL, 0);
 	ck_assert_int_eq(k->err, EIO);
-	again = read_at(fh, 4096, 4096);
+	again = fake_read(fh, 4096, 4096);
 	ck_assert_uint_eq(serve_reads(), 4096);
 	ck_assert_uint_eq(again->len, 4096);
 	fake_teardown();
@@ -130,10 +114,10 @@ START_TEST(file_without_size_is_read_to_its_end)
 	fake_opened(fake_call("open"), BE_OK, &a);
 	fake_data(fake_call("read"), BE_OK, "hello", 5);
 	ck_assert(o->opened.direct_io);
-	k = read_at(o->opened.fh, 4096, 0);
+	k = fake_read(o->opened.fh, 4096, 0);
 	fake_data(fake_call("read"), BE_OK, "hello", 5);
 	ck_assert_uint_eq(k->len, 5);
-	k = read_at(o->opened.fh, 4096, 5);
+	k = fake_read(o->opened.fh, 4096, 5);
 	fake_data(fake_call("read"), BE_EOF, NULL, 0);
 	ck_assert_uint_eq(k->len, 0);
 	ck_assert_int_eq(k->err, 0);
@@ -167,7 +151,7 @@ START_TEST(truncating_open_waits_for_writes)
 	setup();
 	id = fake_lookup("f", a);
 	fh = fake_open(id, O_WRONLY, a);
-	write_at(fh, 500, 0);
+	fake_write(fh, pattern, 500, 0);
 	vfs_open(vfs, &o->req, id, O_WRONLY | O_TRUNC);
 	fake_status(fake_call("write"), BE_OK, "");
 	fake_opened(fake_call("open"), BE_OK, &a);
@@ -185,8 +169,8 @@ START_TEST(read_ahead_is_behind_gathered_writes)
 
 	setup();
 	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
-	write_at(fh, 256, 6205);
-	k = read_at(fh, 4096, 0);
+	fake_write(fh, pattern, 256, 6205);
+	k = fake_read(fh, 4096, 0);
 	fake_data(fake_call("read"), BE_OK, pattern, 4096);
 	fake_status(fake_call("write"), BE_OK, "");
 	serve_reads();
@@ -356,7 +340,7 @@ START_TEST(small_writes_become_full_writes)
 	setup();
 	fh = open_file(O_WRONLY, 0);
 	for (uint64_t off = 0; off < 100000; off += 1000)
-		ck_assert_uint_eq(write_at(fh, 1000, off)->written, 1000);
+		ck_assert_uint_eq(fake_write(fh, pattern, 1000, off)->written, 1000);
 	c = fake_call("write");
 	ck_assert_uint_eq(c->len, 65536);
 	ck_assert_mem_eq(c->block->bytes, pattern, 65536);
@@ -382,7 +366,7 @@ START_TEST(written_data_is_sent_within_flush_age)
 
 	setup();
 	fh = open_file(O_WRONLY, 0);
-	write_at(fh, 10, 0);
+	fake_write(fh, pattern, 10, 0);
 	fake_pass(999);
 	fake_none();
 	fake_pass(1);
@@ -405,7 +389,7 @@ START_TEST(size_and_mtime_are_ours_while_dirty)
 	fh = fake_open(id, O_WRONLY, old);
 	fake_pass(60001);
 	vfs_getattr(vfs, &slow->req, id, 0);
-	write_at(fh, 5000, 0);
+	fake_write(fh, pattern, 5000, 0);
 	fake_attr(fake_call("fstat"), BE_OK, &old);
 	ck_assert_int_eq(slow->st.st_size, 5000);
 	vfs_getattr(vfs, &g->req, id, 0);
@@ -436,7 +420,7 @@ START_TEST(write_error_is_reported_once_by_close)
 	setup();
 	check_allow_errors();
 	fh = open_file(O_WRONLY, 0);
-	write_at(fh, 10, 0);
+	fake_write(fh, pattern, 10, 0);
 	vfs_flush(vfs, &f->req, fh);
 	fake_status(fake_call("write"), BE_FAILURE, "No space left on device");
 	ck_assert_int_eq(f->err, ENOSPC);
@@ -456,8 +440,8 @@ START_TEST(read_after_write_is_sent_behind_it)
 
 	setup();
 	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
-	write_at(fh, 4096, 0);
-	k = read_at(fh, 4096, 0);
+	fake_write(fh, pattern, 4096, 0);
+	k = fake_read(fh, 4096, 0);
 	fake_status(fake_call("write"), BE_OK, "");
 	ck_assert_uint_eq(serve_reads(), 4096);
 	ck_assert_mem_eq(k->bytes, pattern, 4096);
@@ -475,8 +459,8 @@ START_TEST(read_before_an_unsent_end_is_a_hole)
 
 	setup();
 	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
-	write_at(fh, 4096, 65536);
-	k = read_at(fh, 4096, 0);
+	fake_write(fh, pattern, 4096, 65536);
+	k = fake_read(fh, 4096, 0);
 	while (!list_empty(&fake.calls)) {
 		struct call *c = list_entry(fake.calls.next, struct call, entry);
 
@@ -501,9 +485,9 @@ START_TEST(write_overtakes_a_read_on_its_way)
 
 	setup();
 	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
-	before = read_at(fh, 4096, 4096);
-	write_at(fh, 4096, 4096);
-	after = read_at(fh, 4096, 4096);
+	before = fake_read(fh, 4096, 4096);
+	fake_write(fh, pattern, 4096, 4096);
+	after = fake_read(fh, 4096, 4096);
 	c = fake_call("read");
 	memset(pattern + 4096, 1, 4096);
 	fake_data(c, BE_OK, pattern + 4096, 4096);
@@ -527,7 +511,7 @@ START_TEST(writer_waits_for_room_in_the_budget)
 	budget.max_len = 256 * 1024;
 	fh = open_file(O_WRONLY, 0);
 	while (!last || last->done) {
-		last = write_at(fh, 65536, off);
+		last = fake_write(fh, pattern, 65536, off);
 		off += 65536;
 		ck_assert_uint_le(off, 512 * 1024);
 	}
@@ -575,7 +559,7 @@ START_TEST(fsync_waits_for_every_write)
 
 	setup();
 	fh = open_file(O_WRONLY, 0);
-	write_at(fh, 10, 0);
+	fake_write(fh, pattern, 10, 0);
 	vfs_fsync(vfs, &f->req, fh);
 	w = fake_call("write");
 	fake_status(list_entry(w->entry.next, struct call, entry), BE_OK, "");

@@ -51,22 +51,6 @@ static uint64_t open_file(int flags, uint64_t size)
 	return open_again(flags, size);
 }
 
-static struct kreq *read_at(uint64_t fh, size_t len, uint64_t off)
-{
-	struct kreq *k = kreq_create();
-
-	vfs_read(vfs, &k->req, fh, len, off);
-	return k;
-}
-
-static struct kreq *write_at(uint64_t fh, size_t len, uint64_t off)
-{
-	struct kreq *k = kreq_create();
-
-	vfs_write(vfs, &k->req, fh, pattern + off, len, off, false);
-	return k;
-}
-
 static struct kreq *flush(uint64_t fh)
 {
 	struct kreq *k = kreq_create();
@@ -113,12 +97,12 @@ START_TEST(the_last_read_waits_for_the_servers_hash)
 	setup();
 	fh = open_file(O_RDONLY, SIZE);
 	for (uint64_t off = 0; off + 100000 < SIZE; off += 100000) {
-		struct kreq *k = read_at(fh, 100000, off);
+		struct kreq *k = fake_read(fh, 100000, off);
 
 		serve_reads();
 		ck_assert_uint_eq(k->len, 100000);
 	}
-	last = read_at(fh, 131072, 500000);
+	last = fake_read(fh, 131072, 500000);
 	serve_reads();
 	ck_assert(!last->done);
 	fake_hashed(fake_call("hash"), BE_OK, right);
@@ -138,15 +122,15 @@ START_TEST(another_hash_is_eio)
 	check_allow_errors();
 	setup();
 	fh = open_file(O_RDONLY, SIZE);
-	k = read_at(fh, 1 << 20, 0);
+	k = fake_read(fh, 1 << 20, 0);
 	serve_reads();
 	fake_hashed(fake_call("hash"), BE_OK, wrong);
 	ck_assert_int_eq(k->err, EIO);
-	k = read_at(fh, 4096, 0);
+	k = fake_read(fh, 4096, 0);
 	serve_reads();
 	ck_assert_int_eq(k->err, EIO);
 	other = open_again(O_RDONLY, SIZE);
-	k = read_at(other, 4096, 0);
+	k = fake_read(other, 4096, 0);
 	serve_reads();
 	ck_assert_uint_eq(k->len, 4096);
 	fake_teardown();
@@ -162,8 +146,8 @@ START_TEST(answers_in_another_order_are_put_in_order)
 
 	setup();
 	fh = open_file(O_RDONLY | O_DIRECT, 8192);
-	first = read_at(fh, 4096, 0);
-	second = read_at(fh, 4096, 4096);
+	first = fake_read(fh, 4096, 0);
+	second = fake_read(fh, 4096, 4096);
 	c1 = fake_find("read", NULL);
 	ck_assert_ptr_nonnull(c1);
 	if (c1->len == 4096) {
@@ -189,10 +173,10 @@ START_TEST(reading_here_and_there_is_not_a_copy)
 	setup();
 	fh = open_file(O_RDONLY, SIZE);
 	for (uint64_t off = 400000; off >= 100000; off -= 100000) {
-		read_at(fh, 4096, off);
+		fake_read(fh, 4096, off);
 		serve_reads();
 	}
-	read_at(fh, 131072, 500000);
+	fake_read(fh, 131072, 500000);
 	serve_reads();
 	fake_none();
 	fake_teardown();
@@ -208,7 +192,7 @@ START_TEST(close_waits_for_the_hash_of_what_was_written)
 	setup();
 	fh = open_file(O_WRONLY, 0);
 	for (uint64_t off = 0; off < SIZE; off += 100000)
-		ck_assert_uint_eq(write_at(fh, 100000, off)->written, 100000);
+		ck_assert_uint_eq(fake_write(fh, pattern, 100000, off)->written, 100000);
 	k = flush(fh);
 	ck_assert(!fake_find("hash", NULL));
 	serve_writes(SIZE);
@@ -234,7 +218,7 @@ START_TEST(close_tells_of_another_hash)
 	check_allow_errors();
 	setup();
 	fh = open_file(O_WRONLY, 0);
-	write_at(fh, SIZE, 0);
+	fake_write(fh, pattern, SIZE, 0);
 	k = flush(fh);
 	serve_writes(SIZE - 1);
 	fake_hashed(fake_call("hash"), BE_OK, wrong);
@@ -251,10 +235,10 @@ START_TEST(a_hash_of_less_than_what_has_passed_by_now_is_no_mismatch)
 
 	setup();
 	fh = open_file(O_WRONLY, 0);
-	write_at(fh, SIZE - 1, 0);
+	fake_write(fh, pattern, SIZE - 1, 0);
 	k = flush(fh);
 	serve_writes(SIZE - 1);
-	write_at(fh, 1, SIZE - 1);
+	fake_write(fh, pattern, 1, SIZE - 1);
 	fake_hashed(fake_call("hash"), BE_OK, right);
 	ck_assert(k->done && !k->err);
 	k = flush(fh);
@@ -273,16 +257,16 @@ START_TEST(parts_are_not_compared)
 	setup();
 	fh = open_file(O_WRONLY, SIZE);
 	other = open_again(O_WRONLY | O_APPEND, SIZE);
-	write_at(fh, 1000, 0);
+	fake_write(fh, pattern, 1000, 0);
 	flush(fh);
 	serve_writes(SIZE);
 	fake_none();
-	write_at(other, 1000, 0);
+	fake_write(other, pattern, 1000, 0);
 	flush(other);
 	serve_writes(SIZE);
 	fake_none();
-	write_at(fh, SIZE, 0);
-	write_at(fh, 1000, 5000);
+	fake_write(fh, pattern, SIZE, 0);
+	fake_write(fh, pattern, 1000, 5000);
 	flush(fh);
 	serve_writes(SIZE);
 	fake_none();
@@ -291,8 +275,8 @@ START_TEST(parts_are_not_compared)
 	setup();
 	fh = open_file(O_WRONLY, 0);
 	other = open_again(O_WRONLY, 0);
-	write_at(fh, SIZE, 0);
-	write_at(other, 1, 7);
+	fake_write(fh, pattern, SIZE, 0);
+	fake_write(other, pattern, 1, 7);
 	flush(fh);
 	serve_writes(SIZE);
 	fake_none();
@@ -310,7 +294,7 @@ START_TEST(a_server_without_means_is_asked_once)
 	setup();
 	fh = open_file(O_WRONLY, 0);
 	for (unsigned i = 0; i < 2; i++) {
-		write_at(fh, SIZE, 0);
+		fake_write(fh, pattern, SIZE, 0);
 		k = flush(fh);
 		serve_writes(SIZE);
 		if (i == 0)
@@ -332,7 +316,7 @@ START_TEST(who_asks_gets_the_hash_of_what_was_written)
 	fake_setup(NULL);
 	nodeid = fake_lookup("f", a);
 	fh = fake_open(nodeid, O_WRONLY, a);
-	write_at(fh, 1000, 0);
+	fake_write(fh, pattern, 1000, 0);
 	k = kreq_create();
 	vfs_hash(vfs, &k->req, nodeid);
 	ck_assert(!fake_find("hash", NULL));
