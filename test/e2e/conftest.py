@@ -62,6 +62,7 @@ def pytest_generate_tests(metafunc):
     given = any("who" in str(mark.args[:1]) for mark in metafunc.definition.iter_markers("parametrize"))
     if "who" in metafunc.fixturenames and not given:
         names = ["root", "user"] if os.geteuid() == 0 else ["myself"]
+        names = [name for name in names if name in os.environ.get("SFTPFS_WHO", name)]
         metafunc.parametrize("who", names, indirect=True, scope="session")
 
 
