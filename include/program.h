@@ -36,6 +36,7 @@ struct program {
 	const char *mountpoint; /* absolute */
 
 	struct clock clock;
+	int64_t mounted_ms;
 	struct budget budget;
 	struct link
 	    *link; /* owned by fxp or shell once that exists, and by share if there is one */

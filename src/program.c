@@ -293,6 +293,7 @@ int program_mount(struct program *p)
 		log_error(LOG_MAIN, "idmap=name: the server does not tell names "
 		                    "(users-groups-by-id); owners are shown by its numbers");
 	fill_vfs_config(p, &vcfg);
+	p->mounted_ms = p->clock.now_ms;
 	p->vfs = vfs_create(&vcfg, be, &p->clock, &fusefs_replies, &p->budget);
 	if (!p->vfs || mount_options(o, &list) != 0) {
 		options_list_finish(&list);

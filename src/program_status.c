@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "program.h"
+#include "sftp/extension.h"
 #include "sftp/proto.h"
 #include "util/buf.h"
 
@@ -63,6 +64,23 @@ static void add_requests(struct buf *b, const struct fxp_stats *st)
 	buf_add_str(b, "}");
 }
 
+static void add_server(struct buf *b, const struct fxp_stats *st)
+{
+	buf_add_str(b, ", \"extensions\": [");
+	for (unsigned i = 0, first = 1; i < EXT_COUNT; i++) {
+		if (!fxp_ext_has(st->exts, i))
+			continue;
+		buf_add_str(b, first ? "" : ", ");
+		add_string(b, fxp_ext_name(i));
+		first = 0;
+	}
+	buf_add_str(b, "]");
+	add_number(b, "packet_bytes_max", st->packet_len_max);
+	add_number(b, "read_bytes_max", st->read_len_max);
+	add_number(b, "write_bytes_max", st->write_len_max);
+	add_number(b, "handles_max", st->handle_count_max);
+}
+
 void program_status(void *ctx, char *json, size_t size)
 {
 	struct program *p = ctx;
@@ -84,11 +102,14 @@ void program_status(void *ctx, char *json, size_t size)
 	         : fs.needs_attention ? "needs attention"
 	                              : "connecting");
 	add_text(&b, "server", facts.server_banner);
+	add_text(&b, "host", p->options->host ? p->options->host : "");
 	add_text(&b, "user", facts.user);
 	add_text(&b, "cipher", facts.cipher);
 	add_text(&b, "mac", facts.mac);
 	add_text(&b, "kex", facts.kex);
 	add_text(&b, "strict_kex", facts.strict_kex ? "yes" : "no");
+	add_server(&b, &fs);
+	add_number(&b, "uptime_s", (uint64_t)(p->clock.now_ms - p->mounted_ms) / 1000);
 	add_number(&b, "lanes", fs.lane_count);
 	add_number(&b, "rtt_min_ms", fs.rtt_min_ms > 0 ? (uint64_t)fs.rtt_min_ms : 0);
 	add_number(&b, "round_trips", fs.round_trip_count);

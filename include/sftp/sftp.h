@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "sftp/extension.h"
 #include "sftp/link.h"
 #include "util/timer.h"
 #include "vfs/backend.h"
@@ -37,6 +38,9 @@ struct fxp_stats {
 	uint64_t read_len, written_len;
 	int64_t rtt_min_ms;
 	unsigned lane_count;
+	fxp_ext_set exts; /* of the server; limits are what we keep to, in bytes */
+	uint64_t packet_len_max, read_len_max, write_len_max;
+	uint64_t handle_count_max; /* 0: the server has not said */
 	bool connected;
 	bool needs_attention; /* login or host key refused: attempts have stopped */
 };

@@ -184,6 +184,11 @@ void fxp_backend_stats(const struct fxp_backend *fb, struct fxp_stats *out)
 	*out = c->stats;
 	out->in_flight_len = c->down_window.in_flight_len + c->up_window.in_flight_len;
 	out->lane_count = c->lane_count;
+	out->exts = c->exts;
+	out->packet_len_max = c->packet_len_max;
+	out->read_len_max = c->read_len_max;
+	out->write_len_max = c->write_len_max;
+	out->handle_count_max = c->limits.handle_count;
 	out->connected = c->state == FXP_CLIENT_UP && !c->broken;
 	out->needs_attention = fxp_session_needs_attention(fb);
 }

@@ -27,6 +27,10 @@ def test_status_is_json_and_counts(who, sshd, mounter):
     before = status(who, mount.dir)
     assert before["source"] == source and before["root"] == "/etc" and before["state"] == "connected"
     assert "OpenSSH" in before["server"]
+    assert before["host"] == "127.0.0.1" and before["user"] == who.name
+    assert {"posix-rename@openssh.com", "fsync@openssh.com"} <= set(before["extensions"])
+    assert before["write_bytes_max"] < before["packet_bytes_max"] <= 256 * 1024
+    assert before["handles_max"] > 100 and before["uptime_s"] <= 60
     who.call(lambda: open(mount.dir / "services", "rb").read())
     after = status(who, mount.dir)
     assert after["read_bytes"] - before["read_bytes"] >= os.path.getsize("/etc/services")
