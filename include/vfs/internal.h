@@ -15,6 +15,14 @@
 struct async;
 struct file;
 
+#define SENT_BACK_COUNT 8u
+
+/* A program whose open was answered ESTALE: the kernel looks the name up and opens again for it. */
+struct sent_back {
+	pid_t program;
+	int64_t ms; /* when; 0: none */
+};
+
 struct vfs {
 	struct vfs_config cfg;
 	char *root_path;
@@ -51,6 +59,8 @@ struct vfs {
 	bool appends_directly; /* appenders get descriptors without page cache */
 	bool modes_are_fixed;  /* on this server new files keep the mode they got */
 	struct log_limit error_log;
+	struct sent_back sent_back[SENT_BACK_COUNT];
+	unsigned sent_back_turn;
 	struct list pinned;         /* struct file.in_pinned, the oldest first */
 	struct timer pinned_timer;  /* armed while there are any */
 	struct list written;        /* struct whole.in_written, the oldest first */

@@ -58,10 +58,8 @@ struct node {
 	uint64_t change_count; /* our own changes: an older answer does not overwrite them */
 	int64_t changed_ms;    /* the last of them */
 	uint64_t shown_size;   /* what the kernel takes the file's size for */
-	int64_t
-	    sent_back_ms; /* an open was, because of another size; of a directory: an open in it may have been; 0: not */
-	uint32_t nlink; /* 0: unknown */
-	char *target;   /* of a symbolic link, or NULL */
+	uint32_t nlink;        /* 0: unknown */
+	char *target;          /* of a symbolic link, or NULL */
 
 	/* Regular files */
 	struct list files;     /* struct file.in_node: those with a handle on the server */

@@ -250,12 +250,8 @@ void node_detach(struct vfs *v, struct node *n)
 {
 	node_ref(n);
 	listing_doubt(v, n);
-	while (!list_empty(&n->names)) {
-		struct name *d = list_entry(n->names.next, struct name, in_node);
-
-		d->parent->sent_back_ms = v->clock->now_ms;
-		name_free(v, d);
-	}
+	while (!list_empty(&n->names))
+		name_free(v, list_entry(n->names.next, struct name, in_node));
 	node_unref(v, n);
 }
 

@@ -125,31 +125,41 @@ static void peeked(void *arg, const struct be_status *st, struct data *block, si
 	answer_opened(op, f, &o);
 }
 
-/* Was an open of `n`, or of the node that had its name before, sent back just now? */
-static bool was_sent_back(const struct vfs *v, const struct node *n)
+/* The kernel looks the name up and opens again by itself, once. */
+static void send_back(struct op *op)
 {
-	const struct node *parent = walk_parent(n);
-	int64_t last_ms = n->sent_back_ms;
+	struct vfs *v = op->v;
 
-	if (parent && parent->sent_back_ms > last_ms)
-		last_ms = parent->sent_back_ms;
-	return last_ms && v->clock->now_ms - last_ms < SENT_BACK_MS;
+	if (op->req)
+		v->sent_back[v->sent_back_turn++ % SENT_BACK_COUNT] =
+		    (struct sent_back){op->req->program, v->clock->now_ms};
+	op_fail(op, -ESTALE);
+}
+
+/* Is this the second try of a program that was sent back? Asked once. */
+static bool take_sent_back(struct vfs *v, const struct vfs_req *req)
+{
+	for (unsigned i = 0; req && i < SENT_BACK_COUNT; i++) {
+		struct sent_back *b = &v->sent_back[i];
+		bool recent = b->ms && v->clock->now_ms - b->ms < SENT_BACK_MS;
+
+		if (b->program == req->program && b->ms) {
+			b->ms = 0;
+			return recent;
+		}
+	}
+	return false;
 }
 
 /*
  * The kernel reads no further than the size it was told, however long ago. Sent back with ESTALE it
- * looks the name up and opens again; a file that grows while it does so is read without its cache.
+ * learns a new one; a file that grows while it does so is read without its cache.
  */
-static bool size_is_news(struct vfs *v, struct node *n, int flags, bool *again)
+static bool size_is_news(const struct node *n, int flags)
 {
 	/* Who only writes does not care. */
-	if (!attr_is_reg(&n->attr) || n->dirty || (flags & O_TRUNC) ||
-	    (flags & O_ACCMODE) == O_WRONLY || n->attr.size == n->shown_size)
-		return false;
-	*again = was_sent_back(v, n);
-	if (!*again) /* two programs may take turns: nobody is sent back twice */
-		n->sent_back_ms = v->clock->now_ms;
-	return true;
+	return attr_is_reg(&n->attr) && !n->dirty && !(flags & O_TRUNC) &&
+	       (flags & O_ACCMODE) != O_WRONLY && n->attr.size != n->shown_size;
 }
 
 static void answer_open(struct op *op, struct be_file *be, const struct be_attr *a)
@@ -157,12 +167,12 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 	struct vfs *v = op->v;
 	struct node *n = op->node;
 	struct vfs_opened o = {0};
-	bool again = false;
+	bool again = take_sent_back(v, op->req), news = size_is_news(n, op->flags);
 	struct file *f;
 
-	if (size_is_news(v, n, op->flags, &again) && !again) {
+	if (news && !again) {
 		v->ops->close(v->be, be);
-		op_fail(op, -ESTALE);
+		send_back(op);
 		return;
 	}
 	f = file_create(v, n, be, op->flags);
@@ -182,7 +192,7 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 	if ((op->flags & O_ACCMODE) == O_RDONLY && whole_vouched(n, a))
 		f->content = whole_ref(n->content);
 	describe_open(v, n, f, a, &o);
-	o.direct_io = o.direct_io || again;
+	o.direct_io = o.direct_io || news;
 	/* Of an empty file nobody asks us for bytes. */
 	if (op->req && (op->flags & O_ACCMODE) == O_RDONLY && !o.keep_cache && n->attr.size)
 		f->unread_by = op->req->program;
@@ -202,8 +212,7 @@ static void stale(struct op *op, struct be_file *be)
 
 	v->ops->close(v->be, be);
 	node_detach(v, op->node);
-	/* The kernel looks the name up again and finds the new file's node. */
-	op_fail(op, -ESTALE);
+	send_back(op); /* to find the new file's node */
 }
 
 static void compared(void *arg, bool same, const struct be_attr *a)
@@ -288,7 +297,7 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 
 	if (st->code == BE_NO_SUCH_FILE && n != v->root) {
 		node_detach(v, n);
-		op_fail(op, -ESTALE);
+		send_back(op);
 		return;
 	}
 	if (st->code != BE_OK) {
