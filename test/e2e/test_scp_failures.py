@@ -83,7 +83,7 @@ def test_transfers_go_on_after_cuts(who, outage, direction):
             assert contents(outage.base / name) == data
         assert outage.relay.event(HANG).startswith("cut-after-bytes")
     assert not [name for name in os.listdir(outage.base) if name.startswith(".sftpfs")]
-    assert outage.mount.log_text().count("connected again") >= 3
+    wait_until(lambda: outage.mount.log_text().count("connected again") >= 3, what="three new connections")
 
 
 def test_changes_go_on_after_cuts(who, outage):

@@ -619,7 +619,7 @@ def test_compression(who, way, sshd, area):
 def test_traffic_goes_on_across_key_exchanges(who, top, people, area, mounter, side):
     """Both directions at once, each several lanes."""
     data = area / "data"
-    data.write_bytes(os.urandom(64_000_000))
+    data.write_bytes(os.urandom(72_000_000))
     directives = {"LogLevel": "DEBUG1", **({"RekeyLimit": "1M"} if side == "server" else {})}
     with running(Sshd(top / f"rekey-{side}-{who.name}", directives, people.values())) as sshd:
         mount = Way(who, sshd, area, mounter).mount(directory=area, **({"RekeyLimit": "1M"} if side == "client" else {}))
