@@ -320,19 +320,43 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 		fetch(f, end, to);
 }
 
+/* What of [off, end) this chunk gives. Return: bytes, 0 at the end of the file. */
+static size_t piece_of(const struct node *n, const struct chunk *c, uint64_t off, uint64_t end,
+                       struct iovec *iov)
+{
+	uint64_t got_end = c->off + c->got_len, chunk_end = c->off + c->len;
+
+	if (off < got_end) {
+		iov->iov_base = c->block->bytes + c->block_off + (size_t)(off - c->off);
+		end = end < got_end ? end : got_end;
+	} else {
+		/*
+		 * The server's file ended here. Inside ours it is a hole, which our unacknowledged writes
+		 * beyond it make; behind the chunk there may be bytes again.
+		 */
+		iov->iov_base = (void *)(uintptr_t)zeros;
+		end = end < chunk_end ? end : chunk_end;
+		end = end < n->attr.size ? end : n->attr.size;
+		end = end < off + sizeof(zeros) ? end : off + sizeof(zeros);
+		if (!n->dirty || end <= off)
+			return 0;
+	}
+	iov->iov_len = (size_t)(end - off);
+	return iov->iov_len;
+}
+
 /* Collects what has come of [off, off + len). Return: bytes; *wait is a chunk still on its way. */
 static size_t collect(struct op *op, struct iovec *iov, int *iov_count, struct chunk **wait,
                       int *err)
 {
 	struct node *n = op->node;
 	uint64_t off = op->off, end = op->off + op->len, next_off;
-	size_t total = 0;
 
 	*wait = NULL;
 	*iov_count = 0;
 	while (off < end && *iov_count < REPLY_IOV_COUNT) {
 		struct chunk *c = chunk_at(n, off, &next_off);
-		size_t skip, len;
+		size_t len;
 
 		if (!c)
 			break;
@@ -344,34 +368,13 @@ static size_t collect(struct op *op, struct iovec *iov, int *iov_count, struct c
 			*err = c->err;
 			break;
 		}
-		skip = (size_t)(off - c->off);
-		if (c->got_len <= skip)
-			break; /* the end of the file */
-		len = c->got_len - skip;
-		len = len < end - off ? len : (size_t)(end - off);
-		iov[(*iov_count)++] = (struct iovec){c->block->bytes + c->block_off + skip, len};
-		total += len;
-		off += len;
-		if (off < end && c->got_len < c->len)
+		len = piece_of(n, c, off, end, &iov[*iov_count]);
+		if (!len)
 			break;
+		(*iov_count)++;
+		off += len;
 	}
-	return total;
-}
-
-/* A hole that only our unacknowledged writes beyond it make: the server's file ends before it. */
-static size_t add_hole(struct op *op, struct iovec *iov, int *iov_count, size_t total)
-{
-	uint64_t size = op->node->attr.size, at = op->off + total;
-	uint64_t end = op->off + op->len < size ? op->off + op->len : size;
-
-	while (op->node->dirty && at < end && *iov_count < REPLY_IOV_COUNT) {
-		size_t len = end - at < sizeof(zeros) ? (size_t)(end - at) : sizeof(zeros);
-
-		iov[(*iov_count)++] = (struct iovec){(void *)(uintptr_t)zeros, len};
-		at += len;
-		total += len;
-	}
-	return total;
+	return (size_t)(off - op->off);
 }
 
 /* Chunks of which every byte was handed out go: the kernel keeps its own copy. */
@@ -459,7 +462,6 @@ void read_continue(struct op *op)
 	} else if (wait) {
 		list_push_back(&wait->readers, &op->wait);
 	} else {
-		total = add_hole(op, iov, &iov_count, total);
 		answer_read(op, iov, iov_count, total);
 	}
 }

@@ -316,6 +316,24 @@ def test_hard_link_shows_two_names_on_both(who, mnt, srv):
     assert read(mnt / "b") == b"content+"
 
 
+def test_truncating_open_is_seen_by_other_descriptors(who, mnt, srv):
+    """Also by one whose first bytes came with its open; nothing was written where it reads."""
+    for n in range(8):
+        write(srv / f"f{n}", b"o" * 200_000)
+        os.utime(srv / f"f{n}", (1_600_000_000, 1_600_000_000))
+    for n in range(8):
+        reader = os.open(mnt / f"f{n}", os.O_RDONLY | (os.O_DIRECT if n % 2 else 0))
+        writer = os.open(mnt / f"f{n}", os.O_RDWR | os.O_TRUNC)
+        try:
+            os.pwrite(writer, b"n" * 1000, 51204)
+            with mmap.mmap(-1, 4096) as page:  # aligned, as O_DIRECT wants it
+                assert os.preadv(reader, [page], 45056) == 4096
+                assert page[:] == bytes(4096)
+        finally:
+            os.close(writer)
+            os.close(reader)
+
+
 def test_unlinked_open_file_stays_usable(who, mnt, srv):
     fd = os.open(mnt / "f", os.O_CREAT | os.O_RDWR)
     os.write(fd, b"before")

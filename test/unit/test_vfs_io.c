@@ -475,6 +475,38 @@ START_TEST(read_before_an_unsent_end_is_a_hole)
 }
 END_TEST
 
+START_TEST(what_lies_behind_a_hole_is_not_a_hole)
+{
+	// a part of a read that ends at the server's end of file hides nothing of what was written behind it
+	static uint8_t content[49152];
+	struct be_attr a = fake_reg(0, 1000);
+	struct kreq *first, *k;
+	uint64_t fh;
+
+	setup();
+	memcpy(content + 21399, pattern + 21399, sizeof(content) - 21399);
+	fh = fake_open(fake_lookup("f", a), O_RDWR, a);
+	fake_write(fh, pattern, 250000, 21399);
+	first = fake_read(fh, 20480, 0); /* before the WRITE */
+	k = fake_read(fh, sizeof(content), 0);
+	while (!list_empty(&fake.calls)) {
+		struct call *c = list_entry(fake.calls.next, struct call, entry);
+
+		if (strcmp(c->name, "write") == 0)
+			fake_status(c, BE_OK, "");
+		else if (c->off + c->len <= 20480)
+			fake_data(c, BE_EOF, NULL, 0);
+		else
+			fake_data(c, BE_OK, content + c->off, c->len);
+	}
+	ck_assert_uint_eq(first->len, 20480);
+	ck_assert_mem_eq(first->bytes, content, 20480);
+	ck_assert_uint_eq(k->len, sizeof(content));
+	ck_assert_mem_eq(k->bytes, content, sizeof(content));
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(write_overtakes_a_read_on_its_way)
 {
 	// bytes asked for before a write are not served to a reader that came after it
@@ -580,5 +612,6 @@ CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_
            small_writes_become_full_writes, written_data_is_sent_within_flush_age,
            size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
            read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
-           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
-           pages_are_kept_only_when_proven, fsync_waits_for_every_write)
+           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
+           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
+           fsync_waits_for_every_write)
