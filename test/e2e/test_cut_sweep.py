@@ -102,7 +102,7 @@ class Sweep:
         points = len(range(first, count + 1, STEP))
         print(f"{form}: {points} points, {fired} fired, {len(self.excused)} excused")
         # What is sent depends on time a little: a point near the end may not be reached.
-        assert fired >= points * 0.9, f"only {fired} of {points} triggers fired"
+        assert fired >= points * 0.8, f"only {fired} of {points} triggers fired"
 
 
 @pytest.fixture
