@@ -238,6 +238,14 @@ def direct(who):
 
 
 @pytest.fixture
+def direct_alone(who):
+    """For one mount whose connection is cut."""
+    server = DirectServer(who, alone=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def scripted():
     server = ScriptedServer()
     yield server

@@ -1,5 +1,6 @@
 """The TCP relay as an object; test/relay/relay.c lists its commands."""
 
+import contextlib
 import json
 import os
 import queue
@@ -55,6 +56,13 @@ class Relay:
     def event(self, timeout=30):
         """The next trigger that fired: the command that armed it."""
         return self._take(self._events, timeout, "event").removeprefix("event ")
+
+    def disarm(self):
+        """Forget all triggers, and the events of those that have fired unseen: the next one is taken for another's."""
+        self.command("disarm")
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._events.get_nowait()
 
     def no_event(self):
         return self._events.empty()

@@ -180,10 +180,13 @@ class Sshd:
 
 
 class DirectServer:
-    """For `-o directport=`: each TCP connection is the standard input and output of a new sftp-server."""
+    """For `-o directport=`: each TCP connection is the standard input and output of a new sftp-server. `alone`: it starts
+    when those before it have ended. What a server has received when its connection is cut it carries out when its machine
+    lets it run, on a busy one after its successor has got newer data: what nobody can take back over SFTP."""
 
-    def __init__(self, who=None, argv=None, cwd="/"):
+    def __init__(self, who=None, argv=None, cwd="/", alone=False):
         self.argv = argv or [SFTP_SERVER, "-e"]
+        self.alone = alone
         self.who = who
         self.cwd = cwd
         self.children = []
@@ -199,6 +202,8 @@ class DirectServer:
             except OSError:
                 return
             user = self.who.popen_args() if self.who else {}
+            for child in self.children if self.alone else ():
+                child.wait()
             with connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 child = subprocess.Popen(self.argv, stdin=connection, stdout=connection,
@@ -216,8 +221,8 @@ class DirectServer:
         # shutdown, not only close: a thread inside accept() keeps a closed listener alive
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.signal_all(signal.SIGKILL)
         self._thread.join(timeout=10)
-        for child in self.alive():
-            child.kill()
+        self.signal_all(signal.SIGKILL)
         for child in self.children:
             child.wait()

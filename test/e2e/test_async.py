@@ -216,11 +216,11 @@ CUTS = random.Random(5).sample([(when, kind, n) for when, kinds in KINDS.items()
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda c: "-".join(map(str, c)))
 @pytest.mark.parametrize("save", SAVE_COMMANDS | TAR)
-def test_a_cut_loses_nothing(who, area, direct, relays, mounter, save, cut):
+def test_a_cut_loses_nothing(who, area, direct_alone, relays, mounter, save, cut):
     """Broken at some request or reply it goes on: after the barrier all is new, and nothing else is there."""
     base = area / "base"
     who.call(lambda: (os.mkdir(base), make_old(base / "in"), make_new(area / "new")) and None)
-    relay = relays(direct.port, delay=5, sftp=True)
+    relay = relays(direct_alone.port, delay=5, sftp=True)
     mount = mounter.direct(who, relay.port, "-o", "async", directory=base)
     who.call(lambda: (os.mkdir(mount.dir / "warm"), os.listdir(mount.dir / "in")) and None)
     when, kind, n = cut

@@ -85,11 +85,10 @@ def test_cuts_under_load(who, top, people, area, mounter, relays):
             time.sleep(rng.uniform(0.05, 0.5))
             harm(sshd, relay, ["cut", "bytes up", "bytes down", "sftp-server", "sshd"][number % 5], rng)
             wait_until(lambda: status(who, mount.dir)["reconnects"] > before, 60, f"reconnect {number}")
-            ended = [name for name, program in programs.items() if program.ended()]
-            assert not ended, {name: programs[name].result(1) for name in ended}
+            complain({name: program.result(1) for name, program in programs.items() if program.ended()}, mount)
         over.touch()
         results = {name: program.result(HANG) for name, program in programs.items()}
-        assert not any(failure for _, failure in results.values()), results
+        complain({name: result for name, result in results.items() if result[1]}, mount)
         print({name: runs for name, (runs, _) in results.items()}, status(who, mount.dir)["reconnects"], "reconnects")
         who.run(["rsync", "-a", f"{tree}/", f"{mount.dir}/rsync/"])
         same(str(tree), str(base / "rsync"))
@@ -99,6 +98,13 @@ def test_cuts_under_load(who, top, people, area, mounter, relays):
         for program in programs.values():
             program.kill()
         sshd.stop()
+
+
+def complain(failures, mount):
+    """In full: pytest would shorten what a program has said."""
+    if failures:
+        said = [f"{name}, run {run}:\n{words}" for name, (run, words) in failures.items()]
+        pytest.fail("\n".join([*said, mount.log_text()[-6000:]]), pytrace=False)
 
 
 def harm(sshd, relay, kind, rng):

@@ -303,6 +303,18 @@ def test_relay_stalls_at_a_chosen_reply_and_goes_on(plain, relays, tmp_path):
     c.close()
 
 
+def test_relay_forgets_a_trigger_that_fired_unseen(plain, relays):
+    """Its event would be taken for that of the next trigger, and a stall by that one never be ended."""
+    relay = relays(plain.port, sftp=True)
+    c = RawSftp(relay.port)
+    relay.command("stall-after-reply 1")
+    c.init()
+    wait_until(lambda: not relay.no_event())
+    relay.disarm()
+    assert relay.no_event()
+    c.close()
+
+
 def test_relay_acts_on_a_frame_that_is_only_a_head(plain, relays):
     relay = relays(plain.port, sftp=True)
     relay.command("stall-at-request INIT 1")
@@ -322,6 +334,22 @@ def test_direct_server_speaks_sftp(plain):
     assert c.ask(fx.READ, string(b"bad!") + u64(0) + u32(5))[0] == fx.STATUS
     c.close()
     wait_until(lambda: not plain.alive(), what="sftp-server ends with its connection")
+
+
+def test_direct_server_starts_one_after_the_other():
+    """A request that was received before the cut is carried out before the next server starts."""
+    server = DirectServer(alone=True)
+    first = RawSftp(server.port)
+    first.init()
+    server.signal_all(signal.SIGSTOP)
+    first.close()
+    second = RawSftp(server.port)
+    second.socket.sendall(fx.packet(fx.INIT, u32(3)))
+    assert silent(second.socket) and len(server.children) == 1
+    server.signal_all(signal.SIGCONT)
+    assert second.receive()[0] == fx.VERSION
+    second.close()
+    server.close()
 
 
 def test_scripted_server_serves_its_tree_and_obeys_handlers():
