@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.own_user,
 CUTS = int(os.environ.get("SFTPFS_CUTS", "8"))
 HANG = 300.0
 FIO = ["fio", "--name=job", "--rw=randrw", "--bs=16k", "--size=4m", "--ioengine=psync", "--verify=crc32c",
-       "--verify_fatal=1", "--fallocate=none", "--thread", "--output-format=terse"]
+       "--verify_fatal=1", "--verify_state_save=0", "--fallocate=none", "--thread", "--output-format=terse"]
 
 
 def shell(script, **env):
