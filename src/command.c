@@ -21,6 +21,8 @@
 
 /* The daemon has this long to deliver what is left and end: a little more than drain_timeout. */
 #define END_TIMEOUT_MS (70 * 1000)
+#define COPY_GRACE_MS                                                                              \
+	1000 /* a process that is only starting in a new namespace has left it by then */
 
 extern char **environ;
 
@@ -126,19 +128,28 @@ static int look_for_copies(const char *path, const struct statx *root)
 	return complain(path, text);
 }
 
-/* Until the daemon has ended, so that whoever asked may use the server's files at once. */
-static int wait_for_end(const char *path, int pidfd)
+static bool ends_within(int pidfd, int timeout_ms)
 {
 	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 	int n;
 
-	if (pidfd < 0)
-		return 0;
 	do
-		n = poll(&pfd, 1, END_TIMEOUT_MS);
+		n = poll(&pfd, 1, timeout_ms);
 	while (n < 0 && errno == EINTR);
-	close(pidfd);
-	return n == 0 ? complain(path, "unmounted, but its process has not ended") : 0;
+	return n != 0;
+}
+
+/* Until the daemon has ended, so that whoever asked may use the server's files at once. */
+static int wait_for_end(const char *path, int pidfd, const struct statx *root)
+{
+	int r;
+
+	if (pidfd >= 0 && ends_within(pidfd, COPY_GRACE_MS))
+		return 0;
+	r = look_for_copies(path, root);
+	if (r == 0 && pidfd >= 0 && !ends_within(pidfd, END_TIMEOUT_MS))
+		r = complain(path, "unmounted, but its process has not ended");
+	return r;
 }
 
 /* fsync of a directory covers the whole mount: what was accepted is on the server, or it fails. */
@@ -167,9 +178,7 @@ static int run_umount(const char *path)
 	if (r == 0)
 		r = detach(path);
 	if (r == 0)
-		r = look_for_copies(path, &root);
-	if (r == 0)
-		return wait_for_end(path, pidfd);
+		r = wait_for_end(path, pidfd, &root);
 	if (pidfd >= 0)
 		close(pidfd);
 	return r;

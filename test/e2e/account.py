@@ -9,8 +9,8 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 
-# Two runs on one machine at the same time need a user each.
-TEST_USER = os.environ.get("SFTPFS_TEST_USER", "sftpfs-test")
+# Two runs on one machine at the same time need a user each, and so does each worker of pytest-xdist.
+TEST_USER = "-".join(filter(None, [os.environ.get("SFTPFS_TEST_USER", "sftpfs-test"), os.environ.get("PYTEST_XDIST_WORKER")]))
 
 
 @dataclass

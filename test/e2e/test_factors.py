@@ -10,7 +10,7 @@ import pytest
 from conftest import login_args
 from logins import (LOGIN, agent, fingerprint, memory_with, mount_and_leave, own_key, special)  # noqa: F401
 from mount import daemons_of, options, run_on_terminal, run_sftpfs, sftpfs_binary
-from server import SFTP_SERVER, Sshd, keygen
+from server import SFTP_SERVER, Sshd, in_namespace, keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -91,8 +91,8 @@ def test_methods_in_their_order(with_pam, who, area, agent, given):
     password = ["-o", "password_stdin"] if every or given == "password" else []
     before = sorted(os.listdir(home / ".ssh"))
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', passwd, sftpfs_binary(),
-         *map(str, login_args(sshd, who, **words)), *password, "root@127.0.0.1:/etc", area],
+        in_namespace('mount --bind "$0" /etc/passwd && exec "$@"', passwd, sftpfs_binary(),
+                     *map(str, login_args(sshd, who, **words)), *password, "root@127.0.0.1:/etc", area),
         input=b"wrong\n", capture_output=True, env=who.env(), timeout=60, start_new_session=True, check=False)
     assert done.returncode == LOGIN, done.stderr
     files = [keys.get(kind) for kind in ("ed25519", "ecdsa", "rsa")]

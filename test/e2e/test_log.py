@@ -16,7 +16,7 @@ from conftest import login_args
 from logins import login, serve  # noqa: F401
 from mount import run_sftpfs, sftpfs_binary
 from scripted_ssh import Login
-from server import free_port
+from server import free_port, in_namespace
 from test_commands import status
 from waiting import wait_until
 
@@ -162,9 +162,8 @@ def test_in_the_background_the_system_log_is_written(who, sshd, area):
             log.setblocking(False)
             script = f'mount --bind {area}/log /dev/log && "$@" && cat {place}/hostname && {sftpfs_binary()} umount {place}'
             done = subprocess.run(
-                ["unshare", "-m", "sh", "-c", script, "sh", sftpfs_binary(), *map(str, login_args(sshd, who)),
-                 sshd.target(who, "/etc"), str(place)], capture_output=True,
-                env=who.env(), timeout=60, check=False)
+                in_namespace(script, "sh", sftpfs_binary(), *map(str, login_args(sshd, who)), sshd.target(who, "/etc"),
+                             str(place)), capture_output=True, env=who.env(), timeout=60, check=False)
             assert done.returncode == 0 and done.stderr == b"", done
             lines = []
             with contextlib.suppress(BlockingIOError):
