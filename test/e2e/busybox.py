@@ -6,10 +6,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from server import descendants, free_port, in_namespace, keygen
+from server import descendants, free_port, in_namespace, keygen, kill_all
 from waiting import wait_until
-
-import signal
 
 BUSYBOX = "/bin/busybox"
 DROPBEAR = "/usr/sbin/dropbear"
@@ -131,9 +129,5 @@ class BusyBoxHost:
         doomed = descendants(self.process.pid)
         self.process.kill()
         self.process.wait()
-        for pid in doomed:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_all(doomed)
         self.process = None

@@ -41,9 +41,18 @@ def pytest_pyfunc_call(pyfuncitem):
     return True
 
 
-
 def pytest_configure(config):
     config.addinivalue_line("markers", "own_user: the body runs as the user who started the tests, not as `who`")
+
+
+# The files that take longest, these first: workers of pytest-xdist take whole files, in this order.
+LONG = ["test_model", "test_scp", "test_limits", "test_way", "test_outage", "test_async", "test_tools", "test_reconnect"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: LONG.index(item.module.__name__) if item.module.__name__ in LONG else len(LONG))
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -242,7 +242,6 @@ def attributes(do):
 
 
 def special(do):
-    p = do.path
     one, two = do.open("size300000", os.O_RDONLY), do.open("copy", os.O_RDWR | os.O_CREAT)
     if one is not None and two is not None:
         do("copy_file_range", lambda: [os.copy_file_range(one, two, 100_000, i * 100_000, i * 100_000)

@@ -1,5 +1,6 @@
 """Real servers: a private sshd, and sftp-server behind a plain TCP port."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -43,6 +44,13 @@ def descendants(pid):
         found += below
         todo += below
     return found
+
+
+def kill_all(pids):
+    """The end of one can be that of the next."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def command_of(pid):
@@ -168,11 +176,7 @@ class Sshd:
         doomed = descendants(self.process.pid) if sessions else []
         self.process.kill()
         self.process.wait()
-        for pid in doomed:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_all(doomed)
         self.process = None
 
     def target(self, who, directory):

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import anybody, login_args
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
-from server import Sshd, keygen
+from server import keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user

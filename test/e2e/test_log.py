@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 from base64 import b64encode
@@ -16,7 +15,7 @@ from conftest import login_args
 from logins import login, serve  # noqa: F401
 from mount import run_sftpfs, sftpfs_binary
 from scripted_ssh import Login
-from server import free_port, in_namespace
+from server import free_port, in_namespace, kill_all
 from test_commands import status
 from waiting import wait_until
 
@@ -105,8 +104,7 @@ def test_levels_of_categories(logged, who):
 def test_one_line_for_each_event_of_the_connection(logged, who, sshd):
     mount, base, log = logged("log_level=1")
     use(who, mount, base)
-    for pid in sshd.session_pids():
-        os.kill(pid, signal.SIGKILL)
+    kill_all(sshd.session_pids())
     wait_until(lambda: "continuing" in log.read_text(), what="a new connection")
     assert who.call((mount.dir / "f").read_bytes) == SECRET
     mount.umount()

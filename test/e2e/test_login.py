@@ -3,7 +3,6 @@ servers and byte pipes."""
 
 import os
 import pwd
-import signal
 import socket
 import subprocess
 
@@ -11,7 +10,7 @@ import pytest
 
 from conftest import login_args
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
-from server import SFTP_SERVER, DirectServer, Sshd, keygen
+from server import SFTP_SERVER, DirectServer, Sshd, keygen, kill_all
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -139,8 +138,7 @@ def test_relative_configuration_file_serves_the_reconnect(who, sshd, area):
              f"{who.name}@localhost:/etc", str(place)], cwd=area)
     try:
         (area / "jump").unlink()
-        for pid in sshd.session_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(sshd.session_pids())
         assert who.run(["cat", str(place / "passwd")]).stdout == open("/etc/passwd", "rb").read()
     finally:
         who.run(["fusermount3", "-u", str(place)], check=False)

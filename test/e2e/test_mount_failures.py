@@ -156,7 +156,7 @@ def test_direct_port_that_is_closed(attempt):
 
 
 def test_direct_port_that_speaks_no_sftp(attempt):
-    server = DirectServer(argv=["/bin/echo", "hello"])
+    server = DirectServer(argv=["sh", "-c", "echo hello && exec cat >/dev/null"])  # a reset could overtake the word
     attempt.fails(REMOTE, args=["-o", f"directport={server.port}", "127.0.0.1:/", attempt.place])
     server.close()
 

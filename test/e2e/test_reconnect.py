@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import threading
 
 import pytest
 
 from conftest import login_args
 from mount import run_sftpfs
 from program import Program
-from server import Sshd, descendants, keygen
+from server import Sshd, keygen, kill_all
 from test_commands import status
 from waiting import wait_until
 
@@ -120,11 +119,7 @@ def test_killed_server_is_reached_again(who, own_sshd, mounter, area, harm):
         own_sshd.stop()
         own_sshd.start()
     else:
-        for pid in own_sshd.sftp_server_pids() if harm == "sftp-server" else own_sshd.session_pids():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # with its parent
+        kill_all(own_sshd.sftp_server_pids() if harm == "sftp-server" else own_sshd.session_pids())
     writer.result(HANG)
     assert reader.result(HANG)
     assert (area / "copy").read_bytes() == source

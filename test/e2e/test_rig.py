@@ -253,7 +253,7 @@ def test_relay_round_trips_of_a_sliding_window(plain, relays, tmp_path):
     socket, and the relay takes what was handed over for what was read.)"""
     path = tmp_path / "file"
     path.write_bytes(bytes(1000))
-    relay = relays(plain.port, sftp=True, delay=40)
+    relay = relays(plain.port, sftp=True, delay=100)
     c = RawSftp(relay.port)
     c.init()
     handle = c.open(str(path))

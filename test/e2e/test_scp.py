@@ -1,11 +1,9 @@
 """Hosts without SFTP, and `-o transfer=`: contents by SCP or cat, everything else through a shell."""
 
-import contextlib
 import errno
 import hashlib
 import itertools
 import os
-import signal
 import subprocess
 import threading
 from types import SimpleNamespace
@@ -15,7 +13,7 @@ import pytest
 import userland
 from busybox import BusyBoxHost
 from conftest import Mounter, _own_dir, login_args
-from server import Sshd, in_namespace
+from server import Sshd, in_namespace, kill_all
 from test_basics import ODD_NAMES, read, write
 from trees import make_tree, same
 
@@ -307,9 +305,7 @@ def test_a_cut_in_the_middle_is_not_seen(top, hosts, who):
     write(base / "there", data)
 
     def cut():
-        for pid in host.session_pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(host.session_pids())
 
     with open(mount.dir / "there", "rb", buffering=0) as f:
         got = f.read(1 << 20)

@@ -11,7 +11,7 @@ import pytest
 import test_outage
 from conftest import login_args
 from program import Program, errno_of
-from server import descendants
+from server import descendants, kill_all
 from test_outage import HANG, Outage, blocked, in_sub, waiting
 from test_reconnect import QUICK, connected, contents, write
 from test_scp import hosts  # a fixture
@@ -176,8 +176,7 @@ def test_the_remote_shell_is_killed(who, host, outage):
     for _ in range(3):
         before = status(who, outage.dir)["reconnects"]
         pids = wait_until(lambda: programs_of(host, "sh ", "-sh"), what="a shell")
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        kill_all(pids)
         assert who.call(errno_of, contents, outage.dir / "f1") == 0
         assert who.call(errno_of, write, outage.dir / "new", b"text") == 0
         wait_until(lambda: status(who, outage.dir)["reconnects"] > before)
@@ -196,8 +195,7 @@ def test_the_remote_transfer_is_killed(who, host, outage):
     wait_until(lambda: outage.relay.stats()["up_bytes"] > 4 * MIB, what="it is on its way")
     pids = programs_of(host, "scp ", "cat")
     assert pids
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill_all(pids)
     assert program.result(HANG) == errno.EIO
     outage.relay.command("rate 0")
     wait_until(lambda: not [name for name in os.listdir(outage.base) if name.startswith(".sftpfs")])

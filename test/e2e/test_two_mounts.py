@@ -3,7 +3,6 @@ daemon that is killed."""
 
 import errno
 import os
-import signal
 
 import pytest
 
@@ -13,7 +12,6 @@ from mount import run_sftpfs
 from program import Program, errno_of
 from test_outage import HANG
 from test_reconnect import contents, write
-from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
 

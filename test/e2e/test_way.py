@@ -17,7 +17,7 @@ from conftest import anybody, login_args, serial
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
-from server import Sshd, command_of, descendants, free_port, in_namespace, keygen
+from server import Sshd, command_of, descendants, free_port, in_namespace, keygen, kill_all
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -283,8 +283,7 @@ def test_reconnect_through_a_proxy(who, way, area):
     with running(Proxy(login=("me", "again"))) as proxy:
         mount = way.mount(*by(proxy, "http", "me"), "-o", f"proxy_password_file={password}")
         password.unlink()
-        for pid in way.sshd.session_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(way.sshd.session_pids())
         wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
         assert who.call((mount.dir / "group").read_bytes) == Path("/etc/group").read_bytes()
 
@@ -367,8 +366,7 @@ def test_lost_jump_host_is_gone_through_again(who, sshd, hop, area, mounter):
         before = status_of(mount)
         wait_until(lambda: status_of(mount)["read_bytes"] + status_of(mount)["written_bytes"] >
                    before["read_bytes"] + before["written_bytes"] or copy.poll() is not None, what="bytes on their way")
-        for pid in hop.session_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(hop.session_pids())
         assert copy.wait(60) == 0
     assert (area / "copy").read_bytes() == (area / "data").read_bytes()
     wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
@@ -404,8 +402,7 @@ def test_proxy_command(who, way, sshd, passes):
     mount = way.mount(**changes, ServerAliveInterval=1)  # nc notices the end of its peer when it sends something
     helpers = descendants(mount.pid)
     assert [command_of(pid) for pid in helpers] == ([] if passes else ["nc"])
-    for pid in sshd.session_pids():
-        os.kill(pid, signal.SIGKILL)
+    kill_all(sshd.session_pids())
     wait_until(lambda: status_of(mount)["reconnects"] >= 1, what="reconnect")
     assert who.call((mount.dir / "group").read_bytes) == Path("/etc/group").read_bytes()
     mount.umount()
