@@ -297,12 +297,18 @@ static int pipe_ended(struct pipe_link *p, int error, struct link_error *err)
 	return error ? -error : -EPIPE;
 }
 
+/* What comes before the lane is open is kept for it: a login script's text must not be mistaken for silence. */
+static bool may_receive(struct pipe_link *p)
+{
+	return !conn_congested(&p->conn) && (p->heard || the_lane(p));
+}
+
 /* Return: bytes read, 0 when there is nothing now, negative when the connection is lost. */
 static ssize_t pipe_receive(struct pipe_link *p, struct link_error *err)
 {
 	size_t total = 0;
 
-	while (total < TURN_LEN && !conn_congested(&p->conn) && !p->conn.failed) {
+	while (total < TURN_LEN && may_receive(p) && !p->conn.failed) {
 		ssize_t n = read(p->in, p->read_buf, READ_LEN);
 		struct lane *l;
 
@@ -390,7 +396,7 @@ static int pipe_pump(struct conn *c, int timeout_ms, struct link_error *err)
 		return (int)received;
 	if (received > 0)
 		return 0;
-	fds[0] = (struct pollfd){.fd = p->in, .events = conn_congested(c) ? 0 : POLLIN};
+	fds[0] = (struct pollfd){.fd = p->in, .events = may_receive(p) ? POLLIN : 0};
 	fds[1] = (struct pollfd){.fd = unsent ? p->out : -1, .events = POLLOUT};
 	fds[2] = (struct pollfd){.fd = p->child.err_fd, .events = POLLIN};
 	if (conn_idle(c, fds, 3, timeout_ms) && fds[2].revents)

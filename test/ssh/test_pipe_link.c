@@ -178,9 +178,25 @@ START_TEST(what_the_child_said_is_in_the_error)
 	             "Host key");
 	expect_shell("printf '\\033[31mred\\n\\n' >&2; exit 1", LINK_FAIL_NETWORK, "[31mred");
 	expect_shell("exit 0", LINK_FAIL_NETWORK, "ended with status 0");
-	/* a login script that prints: not SFTP */
-	expect_shell("sleep 0.3; echo Welcome to the machine; sleep 5", LINK_FAIL_SFTP,
-	             "login script");
+}
+END_TEST
+
+START_TEST(text_of_a_login_script_is_not_lost_before_the_lane_is_open)
+{
+	char *argv[] = {(char *)"sh", (char *)"-c", (char *)"echo Welcome; sleep 5", NULL};
+	struct lane_spec spec = {.packet_len_max = 1000};
+	struct peer p;
+
+	peer_init(&p, pipe_link_create_command(argv));
+	ck_assert_int_eq(link_connect(p.link), 0);
+	peer_until(&p, p.up);
+	for (unsigned i = 0; i < 10; i++)
+		peer_turn(&p, 20);
+	ck_assert_int_eq(link_open_lane(p.link, 1, &spec), 0);
+	peer_until(&p, p.down);
+	ck_assert_int_eq(p.error.fail, LINK_FAIL_SFTP);
+	ck_assert_msg(strstr(p.error.text, "login script") != NULL, "%s", p.error.text);
+	peer_finish(&p);
 }
 END_TEST
 
@@ -375,6 +391,7 @@ int main(void)
 	tcase_add_test(tc, a_killed_server_is_down_once_and_can_be_started_again);
 	tcase_add_test(tc, a_reset_kills_and_reaps_before_down);
 	tcase_add_test(tc, what_the_child_said_is_in_the_error);
+	tcase_add_test(tc, text_of_a_login_script_is_not_lost_before_the_lane_is_open);
 	tcase_add_test(tc, tcp_connects_and_reconnects);
 	tcase_add_test(tc, a_tcp_reset_is_a_rst);
 	tcase_add_test(tc, given_descriptors_work_once);
