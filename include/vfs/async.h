@@ -54,6 +54,15 @@ int async_barrier(struct async *a, async_done_fn *done, void *arg);
 /* The first failure of an open file that no call has reported: 0 or a negative errno. */
 int async_take_error(struct async *a, struct be_file *f);
 
+/*
+ * Nothing of ours is under way on a name of `n` or above it, nor has failed without anybody being told:
+ * what the server has under these names is what programs are to see.
+ */
+bool async_is_settled(struct async *a, const struct node *n);
+
+/* What is written to `f` stays here until its close, and goes to the server in one go with the file. */
+bool async_keeps(const struct be_file *f);
+
 /* Something acknowledged is unanswered. Sends what is held back: nobody is left to close files. */
 bool async_busy(struct async *a);
 

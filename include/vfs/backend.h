@@ -52,10 +52,11 @@ struct be_status {
 
 enum be_attr_valid {
 	BE_ATTR_SIZE = 1 << 0,
-	BE_ATTR_OWNER = 1 << 1, /* uid and gid */
-	BE_ATTR_MODE = 1 << 2,  /* type and permission bits */
-	BE_ATTR_TIMES = 1 << 3, /* atime and mtime */
-	BE_ATTR_NLINK = 1 << 4, /* only where a listing's long form shows it; never for changes */
+	BE_ATTR_OWNER = 1 << 1,   /* uid and gid */
+	BE_ATTR_MODE = 1 << 2,    /* type and permission bits */
+	BE_ATTR_TIMES = 1 << 3,   /* atime and mtime */
+	BE_ATTR_NLINK = 1 << 4,   /* only where a listing's long form shows it; never for changes */
+	BE_ATTR_ASSUMED = 1 << 5, /* vfs only: what it will be when our changes are there */
 };
 
 struct be_attr {

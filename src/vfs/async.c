@@ -36,6 +36,16 @@ struct answer {
 	char text[];
 };
 
+/* The journal speaks, not the server. */
+static void answer_set_attr(struct answer *n, const struct be_attr *attr)
+{
+	n->attr_ok = attr != NULL;
+	if (!attr)
+		return;
+	n->attr = *attr;
+	n->attr.valid |= BE_ATTR_ASSUMED;
+}
+
 struct be_status async_status(int err)
 {
 	if (err == 0)
@@ -130,9 +140,7 @@ int answer_attr(struct async *a, be_attr_fn *done, void *arg, int err, const str
 	n->kind = ANSWER_ATTR;
 	n->attr_fn = done;
 	n->err = err;
-	n->attr_ok = attr != NULL;
-	if (attr)
-		n->attr = *attr;
+	answer_set_attr(n, attr);
 	return 0;
 }
 
@@ -145,8 +153,7 @@ int answer_mkdir(struct async *a, be_attr_fn *done, void *arg, const struct be_a
 		return -ENOMEM;
 	n->kind = ANSWER_ATTR;
 	n->attr_fn = done;
-	n->attr_ok = true;
-	n->attr = *attr;
+	answer_set_attr(n, attr);
 	n->mkdir = true;
 	return 0;
 }
@@ -174,9 +181,7 @@ int answer_open(struct async *a, be_open_fn *done, void *arg, struct be_file *f,
 	n->open_fn = done;
 	n->file = f;
 	n->err = err;
-	n->attr_ok = attr != NULL;
-	if (attr)
-		n->attr = *attr;
+	answer_set_attr(n, attr);
 	return 0;
 }
 

@@ -118,6 +118,33 @@ struct seen async_see(struct async *a, const char *path)
 	return s;
 }
 
+/* Of one of its names. */
+static bool is_settled(const struct pending *p, const char *path)
+{
+	const struct pname *n = pending_find(p, path);
+	struct be_attr attr;
+
+	return !(n && (n->err || !list_empty(&n->changes))) &&
+	       pending_state(p, path, &attr) == PNAME_AS_IS;
+}
+
+bool async_is_settled(struct async *a, const struct node *n)
+{
+	if (!a->pending.count && !a->pending.failed_count)
+		return true;
+	list_for_each(e, &n->names) {
+		const struct name *d = list_entry(e, const struct name, in_node);
+		int err;
+		char *path = node_path(a->v, d->parent, d->bytes, &err);
+		bool settled = path && is_settled(&a->pending, path);
+
+		free(path);
+		if (!settled)
+			return false;
+	}
+	return true;
+}
+
 static void got_space(void *arg, const struct be_status *st, const struct be_statvfs *sv)
 {
 	struct async *a = arg;

@@ -266,6 +266,13 @@ int async_open(struct backend *b, const char *path, uint32_t flags, uint32_t mod
 	return answer_open(a, done, arg, (struct be_file *)f, &f->attr, 0);
 }
 
+bool async_keeps(const struct be_file *file)
+{
+	const struct afile *f = (const struct afile *)file;
+
+	return f->state == AFILE_KEPT;
+}
+
 void async_file_node(struct backend *b, struct be_file *file, uint64_t node, void *owner)
 {
 	struct async *a = async_of(b);

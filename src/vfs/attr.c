@@ -173,6 +173,7 @@ bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_
 {
 	uint32_t nlink = n->nlink;
 	bool ours = n->dirty || n->change_count != change_count;
+	bool assumed = a->valid & BE_ATTR_ASSUMED;
 	struct be_attr old = n->attr;
 	bool changed;
 
@@ -190,7 +191,9 @@ bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_
 	if (n->times_set)
 		n->attr.atime = old.atime;
 	n->attr_expires_ms = attr_expiry(v, a, asked_ms);
-	n->told_ms = n->dirty ? 0 : asked_ms;
+	n->told_ms = n->dirty || assumed ? 0 : asked_ms;
+	if (assumed && n->changed_ms < asked_ms)
+		n->changed_ms = asked_ms;
 	if (changed && attr_is_link(a)) {
 		/* lookup.c makes a changed link a new node; the target is never mixed */
 		n->attr_expires_ms = 0;

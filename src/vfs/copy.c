@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/errno.h"
@@ -60,6 +61,16 @@ static void copied(void *arg, const struct be_status *st)
 		v->replies->written(req, len);
 }
 
+/*
+ * With -o async a small file that is new is not on the server yet. To make it, and open the other one,
+ * and copy would be several round trips; what is read comes ahead, and goes with the new file in one.
+ */
+static bool goes_with_its_file(const struct file *in, const struct file *out)
+{
+	return out->v->async && out->be && async_keeps(out->be) &&
+	       in->node->attr.size <= WHOLE_LEN_MAX;
+}
+
 void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t off_in,
                     uint64_t fh_out, uint64_t off_out, uint64_t len)
 {
@@ -72,7 +83,8 @@ void vfs_copy_range(struct vfs *v, struct vfs_req *req, uint64_t fh_in, uint64_t
 	 * fetched whole is here.
 	 */
 	if (!v->ops->info(v->be)->caps.copy || (out && (out->flags & O_APPEND)) ||
-	    (in && out && in->node == out->node) || (in && !in->be)) {
+	    (in && out && (in->node == out->node || goes_with_its_file(in, out))) ||
+	    (in && !in->be)) {
 		v->replies->err(req, EOPNOTSUPP);
 		return;
 	}

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/listing.h"
@@ -179,7 +180,8 @@ void walk_file_pump(struct walk *w)
 		if (!n)
 			continue;
 		if (n->read_serial != w->serial && !n->walk_file && !n->content && !n->dirty &&
-		    list_empty(&n->files) && !whole_is_pinned(n))
+		    list_empty(&n->files) && !whole_is_pinned(n) &&
+		    (!v->async || async_is_settled(v->async, n)))
 			fetch_start(w, n, (size_t)e->attr.size);
 		node_unref(v, n);
 	}
@@ -210,8 +212,7 @@ bool walk_opened(struct op *op, pid_t program)
 	struct vfs *v = op->v;
 	struct node *n = op->node;
 	struct walk_file *f = n->walk_file;
-	/* With -o async what is on the server is not what the program must see. */
-	struct walk *w = v->cfg.open_window_ms > 0 && !v->async ? walk_get(v, program) : NULL;
+	struct walk *w = v->cfg.open_window_ms > 0 ? walk_get(v, program) : NULL;
 	bool hit = f && f->walk, waits = f && f->in_flight;
 
 	if (hit) {

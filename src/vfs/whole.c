@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/verify.h"
 
@@ -61,7 +62,9 @@ struct whole *whole_for_open(struct vfs *v, struct node *n)
 {
 	struct whole *c = n->content;
 
-	if (!c || n->dirty || v->async || v->cfg.open_window_ms == 0)
+	if (!c || n->dirty || v->cfg.open_window_ms == 0)
+		return NULL;
+	if (v->async && !async_is_settled(v->async, n))
 		return NULL;
 	if (!attr_same_file(&c->attr, &n->attr))
 		return NULL;

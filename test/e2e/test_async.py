@@ -87,6 +87,20 @@ def test_round_trips_of_a_copy(who, far, source, tool):
     who.call(same, source, mount.dir / "in", times="-r" not in tool)
 
 
+def test_round_trips_of_a_copy_inside(who, area, direct, relays, mounter):
+    """The same from the mount to the mount: what is read comes ahead, what is written is postponed."""
+    base = area / "base"
+    who.call(small_tree, base / "from")
+    relay = relays(direct.port, delay=DELAY, sftp=True)
+    mount = mounter.direct(who, relay.port, "-o", "async", directory=base)
+    who.call(lambda: (os.mkdir(mount.dir / "warm"), os.listdir(mount.dir)) and None)
+    relay.command("reset")
+    who.run(["cp", "-a", str(mount.dir / "from"), str(mount.dir / "to")])
+    who.call(sync, mount.dir)
+    assert relay.stats()["round_trips"] < 0.15 * FILES
+    same(base / "from", base / "to")
+
+
 def test_round_trips_of_rm_rf(who, area, direct, relays, mounter):
     base = area / "base"
     who.call(small_tree, base / "in", directories=4)

@@ -60,6 +60,7 @@ def trips(far):
 
 
 TREE = [f"a{i}/b{j}" for i in range(4) for j in range(5)]
+MODES = {"default": (), "async": ("-o", "async")}
 
 
 @pytest.mark.parametrize("command", ["find . -ls", "du -a .", "ls -lR ."])
@@ -75,11 +76,12 @@ def test_a_tree_is_listed_level_by_level(who, far, command):
     assert requests(far, "OPENDIR") <= 27
 
 
+@pytest.mark.parametrize("mode", ["default", "async"])
 @pytest.mark.parametrize("command", ["tar c . | tar x -C {}", "cp -r . {}", "rsync -a ./ {}"])
-def test_small_files_come_ahead_of_the_program(who, far, area, command):
+def test_small_files_come_ahead_of_the_program(who, far, area, command, mode):
     """120 files in 24 directories cost far fewer round trips than files, and each is fetched once"""
     make_files(far.base, TREE, 6)
-    mount = far.mount()
+    mount = far.mount(*MODES[mode])
     out = area / "out"
     out.mkdir()
     subprocess.run(command.format(out), shell=True, cwd=mount.dir, check=True)
@@ -166,10 +168,11 @@ def test_an_open_file_keeps_its_bytes_when_its_name_goes(who, far):
     assert (d / names[7]).read_bytes() == want[names[6]]
 
 
-def test_what_was_fetched_is_not_served_after_our_own_change(who, far):
+@pytest.mark.parametrize("mode", ["default", "async"])
+def test_what_was_fetched_is_not_served_after_our_own_change(who, far, mode):
     """a file overwritten here between fetch and open reads as written; so does one held open"""
     make_files(far.base, ["d"], 8)
-    mount = far.mount()
+    mount = far.mount(*MODES[mode])
     d = mount.dir / "d"
     names = os.listdir(d)
     held = [os.open(d / name, os.O_RDONLY) for name in names[:4]]

@@ -45,18 +45,17 @@ static void mkdir_root(const char *name, struct kreq *k)
 	tick();
 }
 
-/* The root is known, with a file `old`, and so are its free space and who we are. */
-static void setup(void)
+/* The root is known, with the entries given, and so are its free space and who we are. */
+static void setup_with(const struct be_entry *entries, size_t count)
 {
-	struct be_attr dir = fake_dir(1000), old = fake_reg(3, 1000);
+	struct be_attr dir = fake_dir(1000);
 	struct kreq *g = kreq_create(), *k = kreq_create();
-	const struct be_entry entries[] = {{"old", 3, old}, {"warm", 4, dir}};
 
 	fake_setup(tweak);
 	fake.info.caps.statvfs = true;
 	vfs_getattr(vfs, &g->req, VFS_ROOT, 0);
 	fake_attr(fake_call("stat"), BE_OK, &dir);
-	list_root(entries, 1);
+	list_root(entries, count);
 	mkdir_root("warm", k);
 	ck_assert_msg(!k->done, "the first change must show who we are");
 	fake_statvfs(fake_find("statvfs", NULL), BE_OK, &roomy);
@@ -65,6 +64,13 @@ static void setup(void)
 	ck_assert(k->done);
 	ck_assert_int_eq(k->err, 0);
 	fake_none();
+}
+
+static void setup(void)
+{
+	const struct be_entry old = {"old", 3, fake_reg(3, 1000)};
+
+	setup_with(&old, 1);
 }
 
 static struct kreq *create(const char *name, int flags)
@@ -752,6 +758,90 @@ START_TEST(unlinked_while_open_is_opened_first)
 }
 END_TEST
 
+#define PROGRAM 42
+
+static uint64_t id_of(const char *name)
+{
+	return lookup(name)->entry.nodeid;
+}
+
+static struct kreq *open_to_read(const char *name)
+{
+	struct kreq *k = kreq_create();
+	uint64_t id = id_of(name);
+
+	k->req.program = PROGRAM;
+	vfs_open(vfs, &k->req, id, O_RDONLY);
+	tick();
+	return k;
+}
+
+static void read_and_close(const struct kreq *o)
+{
+	struct kreq *r = kreq_create(), *c = kreq_create();
+	struct call *read;
+
+	ck_assert(o->done);
+	vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+	tick();
+	read = fake_find("read", NULL);
+	if (read)
+		fake_data(read, BE_OK, "hello", 5);
+	ck_assert_uint_eq(r->len, 5);
+	vfs_release(vfs, &c->req, o->opened.fh);
+	tick();
+}
+
+static void chmod_of(const char *name)
+{
+	const struct stat st = {.st_mode = 0600};
+	struct kreq *k = kreq_create();
+
+	vfs_setattr(vfs, &k->req, id_of(name), 0, &st, VFS_SET_MODE);
+	tick();
+	ck_assert(k->done);
+	ck_assert_int_eq(k->err, 0);
+}
+
+START_TEST(what_is_pending_is_neither_fetched_ahead_nor_served_from_before)
+{
+	// a program reads f1, f2, ...: of those that follow only what nothing is pending on is fetched
+	const struct be_attr a = fake_reg(5, 1000);
+	const struct be_entry files[] = {
+	    {"f1", 2, a}, {"f2", 2, a}, {"f3", 2, a}, {"f4", 2, a}, {"f5", 2, a}};
+	struct kreq *dir = kreq_create(), *o;
+	struct be_attr changed = a;
+
+	setup_with(files, 5);
+	dir->req.program = PROGRAM;
+	vfs_opendir(vfs, &dir->req, VFS_ROOT);
+	o = open_to_read("f1");
+	fake_opened(fake_find("open", "/r/f1"), BE_OK, &a);
+	read_and_close(o);
+	chmod_of("f3");
+	o = open_to_read("f2");
+	fake_opened(fake_find("open", "/r/f2"), BE_OK, &a);
+	ck_assert_ptr_null(fake_find("fetch", "/r/f3"));
+	fake_fetched(fake_find("fetch", "/r/f4"), BE_OK, &a, "hello", 5);
+	fake_fetched(fake_find("fetch", "/r/f5"), BE_OK, &a, "hello", 5);
+	read_and_close(o);
+	// what was fetched answers an open; not one behind a change that is under way
+	read_and_close(open_to_read("f4"));
+	chmod_of("f5");
+	o = open_to_read("f5");
+	ck_assert(!o->done);
+	changed.mode = S_IFREG | 0600;
+	fake_attr(fake_find("setattr", "/r/f5"), BE_OK, &changed);
+	fake_opened(fake_find("open", "/r/f5"), BE_OK, &changed);
+	read_and_close(o);
+	fake_attr(fake_find("setattr", "/r/f3"), BE_OK, &changed);
+	while (fake_find("statvfs", NULL)) /* of the walk */
+		fake_statvfs(fake_find("statvfs", NULL), BE_OK, &roomy);
+	fake_none();
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(symlink_is_read_before_it_is_made)
 {
 	// the target of a link that is pending is known
@@ -781,4 +871,5 @@ CHECK_MAIN("vfs_async", small_file_is_sent_after_its_close, attributes_by_name_r
            listing_waits_for_what_is_pending, names_that_are_missed_are_listed,
            drain_waits_for_what_is_pending, failure_that_nobody_was_told_is_undelivered,
            appended_by_another_descriptor_is_seen, name_that_was_renamed_away_is_made_again,
-           unlinked_while_open_is_opened_first, symlink_is_read_before_it_is_made)
+           unlinked_while_open_is_opened_first, symlink_is_read_before_it_is_made,
+           what_is_pending_is_neither_fetched_ahead_nor_served_from_before)
