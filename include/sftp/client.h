@@ -89,6 +89,7 @@ struct fxr {
 	int64_t since_ms; /* submitted */
 	int64_t sent_ms;
 	int64_t sent_wall_ms;   /* of the first time */
+	int64_t lost_wall_ms;   /* of the last time: no server got it later */
 	unsigned lost_count;    /* connections that broke under it */
 	unsigned suspect_count; /* of these: without another request to blame */
 	struct fxp_window_sample sample;

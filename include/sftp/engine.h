@@ -94,6 +94,8 @@ struct fxp_backend {
 	struct log_limit hostile_limit;
 	uint32_t own_uid; /* of files we create */
 	bool own_uid_known;
+	int64_t
+	    skew_s; /* server's clock minus ours, as the last thing we made showed; 0: unknown */
 	uint64_t made[FXP_MADE_COUNT]; /* hashes of names we made and know we did; 0: free */
 	unsigned made_turn;
 	bool chmod_plain; /* lsetstat cannot change modes on this server, SETSTAT can */
@@ -245,6 +247,8 @@ struct be_file *fxp_append_file(struct fxp_backend *fb, const struct fxr *r);
 void fxp_made_add(struct fxp_backend *fb, const char *path);
 void fxp_made_del(struct fxp_backend *fb, const char *path);
 bool fxp_made_has(const struct fxp_backend *fb, const char *path);
+/* What the server shows of something new: who we are there, and what time it is. */
+void fxp_made_learn(struct fxp_backend *fb, const struct be_attr *a, int64_t sent_ms);
 
 /* settle.c: finds out about the oldest lost request; `next` runs when it is dealt with. */
 struct fxp_settle;

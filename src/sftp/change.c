@@ -14,6 +14,7 @@ struct change_op {
 	struct fxp_backend *fb;
 	enum fxr_kind kind;
 	uint32_t mode;
+	int64_t sent_ms;
 	be_attr_fn *done_attr; /* one of the two is set */
 	be_status_fn *done_status;
 	void *arg;
@@ -31,10 +32,8 @@ static void change_finish(struct change_op *op)
 	struct fxp_backend *fb = op->fb;
 	bool ok = op->status.st.code == BE_OK;
 
-	if (ok && op->attr_ok && op->kind != FXR_HARDLINK && (op->attr.valid & BE_ATTR_OWNER)) {
-		fb->own_uid = op->attr.uid;
-		fb->own_uid_known = true;
-	}
+	if (ok && op->attr_ok && op->kind != FXR_HARDLINK)
+		fxp_made_learn(fb, &op->attr, op->sent_ms);
 	if (ok && op->made)
 		fxp_made_add(fb, op->made);
 	else if (ok)
@@ -71,6 +70,7 @@ static bool change_send(struct change_op *op)
 	struct fxp_client *c = &op->fb->client;
 	struct fxr_args args = {.path = op->path, .path2 = op->path2};
 
+	op->sent_ms = c->clock->now_ms;
 	args.attr.mode = op->mode;
 	args.attr.valid = BE_ATTR_MODE;
 	if (!fxp_client_submit(c, op->kind, 0, &args, change_done, op))

@@ -443,6 +443,7 @@ static void lose_one(struct fxp_client *c, struct fxr *r, struct list *gone)
 	fxp_window_done(&r->sample, 0, c->clock->now_ms);
 	r->args.burst = false;
 	r->lost_count++;
+	r->lost_wall_ms = c->clock->wall_ms;
 	r->suspect_count += !c->blamed;
 	if (!r->done)
 		request_free(r);

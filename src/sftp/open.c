@@ -21,6 +21,7 @@ struct open_op {
 	uint32_t flags; /* all that were asked for */
 	uint32_t mode;
 	uint32_t lane;
+	int64_t sent_ms;
 	be_open_fn *done;
 	void *arg;
 	unsigned pending;
@@ -111,10 +112,8 @@ static void open_finish(struct open_op *op)
 		fxp_made_add(op->fb, op->path);
 	if (ok && op->attr_ok) {
 		fxp_node_seen(f->node, &op->attr);
-		if ((op->flags & BE_EXCL) && (op->attr.valid & BE_ATTR_OWNER)) {
-			op->fb->own_uid = op->attr.uid;
-			op->fb->own_uid_known = true;
-		}
+		if (op->flags & BE_EXCL)
+			fxp_made_learn(op->fb, &op->attr, op->sent_ms);
 	}
 	op->done(op->arg, &op->status.st, ok ? f : NULL, ok && op->attr_ok ? &op->attr : NULL);
 	if (!ok)
@@ -196,6 +195,7 @@ static bool open_send(struct open_op *op)
 	struct fxp_client *c = &op->fb->client;
 	struct fxr_args args = {.path = op->path};
 
+	op->sent_ms = c->clock->now_ms;
 	op->guessed = fxp_burst_predict(c, op->lane, LANE_BULK, &op->guess);
 	if (!open_ask(op))
 		return false;

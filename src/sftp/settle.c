@@ -11,7 +11,7 @@
 
 #include "sftp/engine.h"
 
-#define CLOCK_SLACK_S 2 /* by how much the server's clock may be behind for a create to be ours */
+#define CLOCK_SLACK_S 2 /* whole seconds, and what the clocks' offset is not known to */
 
 struct fxp_settle {
 	struct fxp_backend *fb;
@@ -105,11 +105,21 @@ static bool is_gone(const struct fxp_status *st)
 	       (st->st.code == BE_ERRNO && (st->st.err == ENOENT || st->st.err == ENOTDIR));
 }
 
+/* Made while the request was on its way: what came later is somebody else's. */
+static bool is_of_its_time(const struct fxp_settle *s)
+{
+	const struct fxr *r = s->request;
+	int64_t made_s = (int64_t)s->first.mtime - s->fb->skew_s;
+
+	return (s->first.valid & BE_ATTR_TIMES) &&
+	       made_s >= r->sent_wall_ms / 1000 - CLOCK_SLACK_S &&
+	       made_s <= r->lost_wall_ms / 1000 + CLOCK_SLACK_S;
+}
+
 /* Made by the lost request, as far as one can see. */
 static bool is_ours(const struct fxp_settle *s, uint32_t type)
 {
 	const struct be_attr *a = &s->first, *asked = &s->request->args.attr;
-	int64_t sent_s = s->request->sent_wall_ms / 1000;
 
 	if (fxp_made_has(s->fb, s->request->args.path))
 		return false;
@@ -120,7 +130,7 @@ static bool is_ours(const struct fxp_settle *s, uint32_t type)
 		return false;
 	if (s->fb->own_uid_known && (!(a->valid & BE_ATTR_OWNER) || a->uid != s->fb->own_uid))
 		return false;
-	return (a->valid & BE_ATTR_TIMES) && (int64_t)a->mtime >= sent_s - CLOCK_SLACK_S;
+	return is_of_its_time(s);
 }
 
 static void settle_open(struct fxp_settle *s)

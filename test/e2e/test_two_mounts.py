@@ -3,6 +3,7 @@ daemon that is killed."""
 
 import errno
 import os
+import time
 
 import pytest
 
@@ -60,6 +61,29 @@ def test_mkdir_has_one_winner_between_two_daemons(who, two):
 
     programs = [Program(who, try_all, place) for place in two]
     assert sorted(i for program in programs for i in program.result(HANG)) == list(range(40))
+
+
+@pytest.mark.parametrize("kind", ["create", "mkdir"])
+def test_lock_that_another_took_meanwhile_is_not_ours(who, direct, mounter, relays, area, kind):
+    """The connection is lost before the server sees the request; while it is lost, another machine makes the same lock."""
+    relay = relays(direct.port, sftp=True)
+    mount = mounter.direct(who, relay.port, directory=area)
+
+    def lock(place):
+        if kind == "mkdir":
+            os.mkdir(place / "lock")
+        else:
+            os.close(os.open(place / "lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+
+    who.call(os.mkdir, mount.dir / "first")  # so it is known who we are there
+    relay.command("refuse on")
+    relay.command(f"cut-before-request {'MKDIR' if kind == 'mkdir' else 'OPEN'} 1")
+    program = Program(who, errno_of, lock, mount.dir)
+    relay.event()
+    later = time.time() + 60
+    who.call(lambda: (lock(area), os.utime(area / "lock", (later, later))))
+    relay.command("refuse off")
+    assert program.result(HANG) == errno.EEXIST
 
 
 def append_records(place, name, count):

@@ -572,11 +572,44 @@ START_TEST(settle_create)
 	expect_create(&now, again);
 	now = peer_file_attr(0, 1700000000 - 10);
 	expect_create(&now, again);
+	/* made when the connection was lost already: by somebody else */
+	now = peer_file_attr(0, 1700000000 + 10);
+	expect_create(&now, again);
 	now = peer_file_attr(0, 1700000000);
 	now.mode = S_IFREG | 0666;
 	expect_create(&now, again);
 	now.mode = S_IFDIR | 0644;
 	expect_create(&now, again);
+}
+END_TEST
+
+START_TEST(settle_by_the_servers_clock)
+{
+	/* whether something was made in time is judged by the clock that an earlier answer has shown */
+	const int64_t ahead_s = 3600;
+	struct be_attr now = peer_file_attr(0, (uint32_t)(1700000000 + ahead_s));
+
+	for (unsigned slow = 0; slow < 2; slow++) {
+		begin();
+		peer_start(&p, "");
+		ck_assert_int_eq(OPS(&p)->mkdir(BE(&p), "/root/d", 0755, got_attr, &g), 0);
+		if (slow)
+			peer_wait(&p, 60000); /* it tells nothing: when was that? */
+		peer_status(&p, peer_take(&p, FXP_MKDIR), FX_OK);
+		now.mode = S_IFDIR | 0755;
+		peer_attr(&p, peer_take(&p, FXP_LSTAT), &now);
+		peer_run(&p);
+		now.mode = S_IFREG | 0644;
+		ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/lock", BE_WRITE | BE_CREAT | BE_EXCL,
+		                               0644, 0, 0, got_where, NULL, got_open, &h),
+		                 0);
+		cut();
+		peer_attr(&p, peer_take(&p, FXP_LSTAT), &now);
+		peer_run(&p);
+		ck_assert_uint_eq(peer_take(&p, FXP_OPEN)->pflags,
+		                  slow ? FXF_WRITE | FXF_CREAT | FXF_EXCL : FXF_WRITE);
+		peer_finish(&p);
+	}
 }
 END_TEST
 
@@ -717,5 +750,5 @@ END_TEST
 CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect,
            resend_in_order, other_root, reopen_clean, reopen_other, reopen_dirty,
            closed_not_reopened, settle_remove, settle_rename, rename_before_reopen, settle_append,
-           settle_own_lock, settle_symlink, settle_create, settle_mkdir, list_anew,
-           cut_while_settling, poison, lane_dies)
+           settle_own_lock, settle_symlink, settle_create, settle_by_the_servers_clock,
+           settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)
