@@ -205,7 +205,7 @@ void entry_parent_changed(struct vfs *v, struct node *parent);
 /* The kernel asks for this on behalf of programs that mean other mounts: it must not hang. */
 void op_be_impatient(struct op *op);
 
-/* lookup.c: answers an impatient one with what was known last; it goes on. */
+/* lookup.c: answers an impatient one with what was known last; it goes on, but for an opendir. */
 void op_answer_known(struct op *op);
 
 /* vfs.c: a change or WRITE has been answered: was it the last that vfs_drain() waits for? */

@@ -101,10 +101,13 @@ void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 	d->node = node_ref(op->node);
 	hash_add(&v->dirs, &d->by_fh, hash_u64(d->fh));
 	walk_opendir(v, req->program, d->node, d->listing);
-	if (d->listing->complete || d->listing->started)
+	if (d->listing->complete || d->listing->started) {
 		opendir_continue(op);
-	else
-		list_push_back(&d->listing->waiters, &op->wait);
+		return;
+	}
+	list_push_back(&d->listing->waiters, &op->wait);
+	if (op->node == v->root)
+		op_be_impatient(op); /* df opens what it is given */
 }
 
 static bool add_dot(struct op *op, struct dir *d, size_t pos)

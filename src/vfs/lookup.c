@@ -7,6 +7,7 @@
 
 #include "vfs/attr.h"
 #include "vfs/whole.h"
+#include "vfs/dir.h"
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
@@ -394,10 +395,15 @@ void vfs_statfs(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 void op_answer_known(struct op *op)
 {
 	struct vfs *v = op->v;
-	struct vfs_req *req = op_take_req(op);
+	struct vfs_req *req;
 	struct statvfs sv;
 	struct stat st;
 
+	if (op->kind == OP_OPENDIR) {
+		dir_continue(op); /* it can be listed, most likely: reading it waits */
+		return;
+	}
+	req = op_take_req(op);
 	if (op->kind == OP_GETATTR) {
 		attr_node_stat(v, op->node, &st);
 		v->replies->attr(req, &st, 0);

@@ -147,14 +147,22 @@ def test_cached_data_is_served_beside_50_blocked_programs(who, outage):
         os.close(end)
 
 
-def test_neighbours_do_not_hang(who, outage):
-    """ls of the parent directory, which looks at every mount point there, and df of all mounts: they are told what was
-    known last, however old that is."""
+@pytest.mark.parametrize("how", ["stalled", "lost"])
+def test_neighbours_do_not_hang(who, direct, mounter, relays, area, how):
+    """ls of the parent directory, which looks at every mount point there, and df of all mounts, or of this one, which it
+    opens: they are told what was known last, however old that is."""
+    write(area / "f0", b"content")
+    relay = relays(direct.port)
+    outage = Outage(mounter.direct(who, relay.port, "-o", "dcache_dir_timeout=1", directory=area), relay, area)
     before = who.run(["df", str(outage.dir)]).stdout
-    outage.begin()
+    if how == "stalled":
+        outage.begin()
+    else:
+        relay.command("refuse on")
+        relay.command("cut")
     waits, = blocked(who, outage, 1, contents, outage.dir / "f0")
     begin = time.monotonic()
-    wait_until(lambda: time.monotonic() > begin + 6, what="everything that was cached has expired")
+    wait_until(lambda: time.monotonic() > begin + 2, what="everything that was cached has expired")
     for _ in range(2):
         listed = who.run(["ls", "-la", str(outage.dir.parent)], timeout=30).stdout.decode()
         assert outage.dir.name in listed
@@ -163,6 +171,8 @@ def test_neighbours_do_not_hang(who, outage):
         wait_until(lambda: status(who, outage.dir)["kernel_requests"] >= 1)
     assert not waits.ended()
     waits.kill()
+    outage.end()
+    relay.command("refuse off")
 
 
 @pytest.mark.parametrize("how", ["fusermount3", "lazy", "sftpfs"])
@@ -209,6 +219,9 @@ def test_what_was_not_delivered_is_told_at_the_end(who, direct, mounter, relays,
 
 def test_quiesce_answers_everything_that_waits(who, outage):
     """Of every kind; then the mount works again."""
+    write(outage.base / "sub3/x", b"")
+    names = [in_sub(outage, "new")(0), in_sub(outage, "w", 2)(0), in_sub(outage, "x", 3)(0), in_sub(outage, "y", 3)(0)]
+    who.call(lambda: [os.path.exists(name) for name in names])  # the kernel knows: it will ask for the change at once
     outage.begin()
     programs = blocked(who, outage, 2, contents, lambda i: outage.dir / f"f{i + 1}") + \
         blocked(who, outage, 1, os.mkdir, in_sub(outage, "new")) + \
