@@ -7,6 +7,7 @@ import pytest
 
 from conftest import login_args
 from mount import daemons_of, is_mounted, run_sftpfs
+from program import Program
 from server import descendants
 from waiting import wait_until
 
@@ -56,11 +57,19 @@ def test_signal_unmounts_and_ends_with_0(who, sshd, mounter, number):
 
 
 def test_signal_delivers_what_was_written(who, sshd, mounter, area):
-    mount = mounter(who, sshd.target(who, area), login_args(sshd, who))
-    who.call(write_and_close, mount.dir / "f")
-    mount.process.send_signal(signal.SIGTERM)
+    """Also what lies in a file that is still open, and would not be sent for a minute."""
+    mount = mounter(who, sshd.target(who, area), [*login_args(sshd, who), "-o", "flush_age=60"])
+
+    def write_and_hold():
+        fd = os.open(mount.dir / "f", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"x" * 100_000)
+        os.kill(mount.pid, signal.SIGTERM)
+        wait_until(lambda: not is_mounted(mount.dir))
+        os.close(fd)
+
+    Program(who, write_and_hold).wait()  # its close is told nothing good: the mount is gone
     mount.wait_ended()
-    assert (area / "f").read_bytes() == b"x" * 1_000_000
+    assert (area / "f").read_bytes() == b"x" * 100_000
 
 
 def write_and_close(path):
