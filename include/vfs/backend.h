@@ -181,6 +181,8 @@ struct be_info {
 	size_t stream_len;    /* bytes one sequential stream should keep in flight */
 	uint64_t open_max;    /* files the server lets us hold open; 0: unknown */
 	bool connected;
+	uint32_t
+	    epoch; /* which connection this is: what was sent on another is answered in any order */
 	int64_t
 	    silent_since_ms; /* nothing has come since then while a request waited; -1: none waits */
 };

@@ -39,14 +39,17 @@ struct listing {
 	int64_t asked_ms;   /* when the server was asked */
 	int64_t expires_ms; /* of the set of names */
 	bool complete;
+	bool renewed;  /* a new one has been asked for before its end */
 	bool presumed; /* the server was not asked: answers lookups of `maker` and no listing */
 	pid_t maker;   /* the program that made the directory; 0: unknown */
 	bool paused;
-	bool started;             /* the server has said something */
-	int err;                  /* negative errno */
-	struct be_list *list;     /* while it is being filled */
-	uint64_t change_count;    /* of the directory when the server was asked */
-	uint64_t inside_count;    /* the same */
+	bool started;          /* the server has said something */
+	int err;               /* negative errno */
+	struct be_list *list;  /* while it is being filled */
+	uint64_t change_count; /* of the directory when the server was asked */
+	uint64_t inside_count; /* the same */
+	bool behind;           /* asked behind a change: `asked` tells what overtakes it */
+	struct asked asked;
 	struct node *node;        /* referenced while it is being filled */
 	struct list waiters;      /* struct op.wait */
 	unsigned ask_count;       /* targets of links that were asked for */
@@ -61,11 +64,16 @@ struct listing {
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
                    struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms);
 
-/* Our own changes. `a` NULL: the attributes are not known; the entry is then only a name. */
+/*
+ * Our own changes of names, which entry_parent_changed() has been told of. `a` NULL: the attributes are not
+ * known; the entry is then only a name.
+ */
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a);
 
 /* The same under every name of `n`. */
 void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
+
+/* We have removed the name, or the server says that there is none. */
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
 /* The server has shown that what listings say of the names of `n` is old: whoever looks them up asks it. */
@@ -93,9 +101,6 @@ void listing_install_empty(struct vfs *v, struct node *n);
 /* A complete, fresh listing of `n` says that nothing is in it. */
 bool listing_is_empty(struct vfs *v, struct node *n);
 
-/* The server says that there is no such name. */
-void listing_lacks(struct vfs *v, struct node *parent, const char *name);
-
 /* Forgets the cached listing. */
 void listing_drop(struct vfs *v, struct node *parent);
 
@@ -116,6 +121,12 @@ struct listing *listing_ahead(struct vfs *v, struct node *n);
  * to end, or just has, a new one is asked for in the same flight.
  */
 void listing_renew(struct vfs *v, struct node *n);
+
+/*
+ * A change of names in `n` has been sent: a listing that answers and ends within `soon_ms` is asked for
+ * again in the same flight.
+ */
+void listing_renew_behind(struct vfs *v, struct node *n, int64_t soon_ms);
 
 /* Is there a complete one that answers? */
 bool listing_cached(struct vfs *v, struct node *n);

@@ -42,6 +42,13 @@ struct version {
 	bool read;   /* the kernel has been given the first of them: it will hardly ask again */
 };
 
+/* What had happened to a directory when the server was asked about it behind a change: see renew.h. */
+struct asked {
+	uint64_t name_calls;
+	uint64_t other_changes; /* of the directory that are no changes of names */
+	uint32_t epoch;         /* of the connection */
+};
+
 struct node {
 	struct hash_node by_id;
 	struct hash_node by_ino;
@@ -52,8 +59,9 @@ struct node {
 	struct list names;    /* struct name.in_node */
 	struct list children; /* struct name.in_parent */
 
-	struct be_attr attr;     /* as the server told, with our own changes applied */
-	int64_t attr_expires_ms; /* in vfs's cache; 0: must be asked */
+	struct be_attr attr;        /* as the server told, with our own changes applied */
+	int64_t attr_expires_ms;    /* in vfs's cache; 0: must be asked */
+	int64_t looked_up_until_ms; /* the kernel does not look the name up before */
 	int64_t told_ms; /* when the server was asked for attr; 0: we made it up, or changed it */
 	uint64_t change_count; /* our own changes: an older answer does not overwrite them */
 	int64_t changed_ms;    /* the last of them */
@@ -83,7 +91,11 @@ struct node {
 	struct listing *listing; /* complete and ours to answer from, or NULL */
 	struct listing
 	    *filling; /* referenced: on its way for nobody yet, who needs one takes it over */
-	uint64_t inside_count; /* our own changes of what a listing shows */
+	uint64_t inside_count; /* our own changes of the attributes that a listing shows */
+	uint64_t name_calls;   /* changes of names in it that were asked for */
+	uint64_t name_changes; /* those that were carried out; change_count counts them too */
+	unsigned renew_count;  /* changes of names that bring the attributes along: renew.h */
+	bool renewing;         /* the question what it is now is on its way */
 	uint64_t fsid;         /* of its filesystem, where fsid_known */
 	int64_t lookup_ms;     /* when the server was first asked for `lookups` of its names */
 	unsigned lookups;

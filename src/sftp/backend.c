@@ -25,6 +25,7 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	/* While the window grows a stream must ask for more than it gets, or it never will. */
 	info->stream_len = w->full ? w->window_len + w->window_len / 4 : 2 * w->window_len;
 	info->open_max = c->limits.handle_count;
+	info->epoch = c->epoch;
 	info->connected = c->state == FXP_CLIENT_UP && !c->broken;
 	/* A server that answers others is busy with this one, not silent. */
 	info->silent_since_ms = fxp_client_waits_since_ms(c);

@@ -222,7 +222,8 @@ static void forget_name(struct vfs *v, const char *path, bool exists)
 	free(parent);
 	if (!dir)
 		return;
-	entry_parent_changed(v, dir);
+	node_changed(v, dir);
+	attr_expire(dir);
 	listing_drop(v, dir);
 	if (!d)
 		return;

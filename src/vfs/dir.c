@@ -159,6 +159,7 @@ static bool add_entry(struct op *op, struct dir *d, const struct entry *e, off_t
 		attr_node_stat(v, n, &out.st);
 		out.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
 		out.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
+		n->looked_up_until_ms = v->clock->now_ms + out.entry_timeout_ms;
 	} else {
 		int err;
 		char *path = node_path(v, d->node, e->name, &err);

@@ -13,11 +13,13 @@
 #include "vfs/file.h"
 #include "vfs/ids.h"
 #include "vfs/internal.h"
+#include "vfs/renew.h"
 #include "vfs/same.h"
 
 void entry_parent_changed(struct vfs *v, struct node *parent)
 {
 	node_changed(v, parent);
+	parent->name_changes++;
 	attr_expire(parent);
 }
 
@@ -137,6 +139,7 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
 	attr_node_stat(v, n, &e.st);
 	e.attr_timeout_ms = attr_kernel_attr_timeout(v, n);
 	e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
+	n->looked_up_until_ms = v->clock->now_ms + e.entry_timeout_ms;
 	attr_shown(n);
 	node_looked_up(n);
 	op_free(op);
@@ -166,6 +169,8 @@ void op_answer_attr(struct op *op, struct node *n)
 	req = op_take_req(op);
 	attr_node_stat(v, n, &st);
 	attr_shown(n);
+	if (attr_is_dir(&n->attr))
+		renew_used(n);
 	op_free(op);
 	if (req)
 		v->replies->attr(req, &st, timeout_ms);

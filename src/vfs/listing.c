@@ -10,6 +10,7 @@
 #include "vfs/attr.h"
 #include "vfs/dir.h"
 #include "vfs/errno.h"
+#include "vfs/renew.h"
 #include "vfs/walk.h"
 
 /* Links of one listing whose targets are asked for ahead. */
@@ -26,6 +27,9 @@ struct link_ask {
 
 /* A listing that is missed so soon after its end is in use. */
 #define IN_USE_MS 1000
+
+/* More entries do not come in one flight: the next change would overtake them. */
+#define RENEW_COUNT_MAX 300
 
 /* One that has no longer to live will hardly outlive the question what its directory is now. */
 #define RENEW_MS 500
@@ -221,7 +225,6 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 	struct listing *l = fresh(v, parent);
 	struct entry *e;
 
-	parent->inside_count++;
 	if (!l)
 		return;
 	e = entry_find(l, name);
@@ -243,6 +246,7 @@ void listing_show(struct vfs *v, struct node *n, const struct be_attr *a)
 	list_for_each(e, &n->names) {
 		struct name *d = list_entry(e, struct name, in_node);
 
+		d->parent->inside_count++;
 		listing_add(v, d->parent, d->bytes, a);
 	}
 }
@@ -262,12 +266,6 @@ void listing_doubt(struct vfs *v, struct node *n)
 }
 
 void listing_remove(struct vfs *v, struct node *parent, const char *name)
-{
-	parent->inside_count++;
-	listing_lacks(v, parent, name);
-}
-
-void listing_lacks(struct vfs *v, struct node *parent, const char *name)
 {
 	struct listing *l = fresh(v, parent);
 	struct entry *e = l ? entry_find(l, name) : NULL;
@@ -397,7 +395,11 @@ static void filled(void *arg, const struct be_entry *entries, size_t count)
 /* No change of ours has overtaken it. */
 static bool is_current(const struct listing *l)
 {
-	return l->node->change_count == l->change_count && l->node->inside_count == l->inside_count;
+	const struct node *n = l->node;
+	bool holds =
+	    l->behind ? renew_holds(l->v, n, &l->asked) : n->change_count == l->change_count;
+
+	return holds && n->inside_count == l->inside_count;
 }
 
 /* A complete listing answers lookups, unless a change of ours overtook it or it streamed. */
@@ -547,10 +549,18 @@ struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 	return l;
 }
 
+/* For whoever needs it when it has come. Return: NULL on failure. */
+static struct listing *fill_for_nobody(struct vfs *v, struct node *n)
+{
+	int err;
+
+	n->filling = fill_start(v, n, &err);
+	return n->filling;
+}
+
 struct listing *listing_ahead(struct vfs *v, struct node *n)
 {
 	struct listing *l = fresh(v, n);
-	int err;
 
 	l = l && l->presumed ? NULL : l;
 	if (!l && n->filling && is_current(n->filling))
@@ -562,12 +572,26 @@ struct listing *listing_ahead(struct vfs *v, struct node *n)
 	l = n->filling; /* overtaken */
 	n->filling = NULL;
 	listing_unref(l);
-	l = fill_start(v, n, &err);
-	if (l) {
-		n->filling = l;
+	l = fill_for_nobody(v, n);
+	if (l)
 		l->ref_count++;
-	}
 	return l;
+}
+
+void listing_renew_behind(struct vfs *v, struct node *n, int64_t soon_ms)
+{
+	struct listing *l = n->listing;
+	int64_t now = v->clock->now_ms;
+
+	if (!l || l->renewed || n->filling || l->count > RENEW_COUNT_MAX || l->expires_ms <= now ||
+	    l->expires_ms > now + soon_ms)
+		return;
+	l->renewed = true;
+	l = fill_for_nobody(v, n);
+	if (!l)
+		return;
+	l->behind = true;
+	l->asked = renew_asked(v, n);
 }
 
 void listing_renew(struct vfs *v, struct node *n)

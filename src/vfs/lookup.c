@@ -52,7 +52,7 @@ static void absent(struct op *op)
 	}
 	if (d)
 		name_drop(v, d);
-	listing_lacks(v, op->node, op_name(op));
+	listing_remove(v, op->node, op_name(op));
 	if (expires_ms > v->clock->now_ms)
 		name_set(v, op->node, op_name(op), NULL, expires_ms);
 	answer_absent(op, expires_ms);

@@ -15,6 +15,7 @@
 #include "vfs/internal.h"
 #include "vfs/listing.h"
 #include "vfs/made.h"
+#include "vfs/renew.h"
 
 /* A name is about to be removed, moved or replaced. */
 static void name_goes(struct vfs *v, struct node *parent, const char *bytes)
@@ -73,8 +74,20 @@ static void made_right(struct op *op, const struct be_attr *a)
 	d = dir ? name_find(v, parent, dir) : NULL;
 	if (d && d->node && program)
 		listing_empty(v, d->node, program);
+	if (d && d->node)
+		renew_made(d->node);
 	free(dir);
 	node_unref(v, parent);
+}
+
+/* A change of names has been asked for, or could not be. */
+static void change_started(struct op *op, int err)
+{
+	if (op_failed_start(op, err))
+		return;
+	renew_behind(op->v, op->node);
+	if (op->kind == OP_RENAME && op->node2 != op->node)
+		renew_behind(op->v, op->node2);
 }
 
 static void made_entry(void *arg, const struct be_status *st, const struct be_attr *a)
@@ -100,8 +113,8 @@ void vfs_mkdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	struct op *op = op_create(v, req, OP_MKDIR);
 
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(
-		    op, v->ops->mkdir(v->be, op->path, made_mode(op, mode), made_entry, op));
+		change_started(op,
+		               v->ops->mkdir(v->be, op->path, made_mode(op, mode), made_entry, op));
 }
 
 void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_t parent,
@@ -110,7 +123,7 @@ void vfs_symlink(struct vfs *v, struct vfs_req *req, const char *target, uint64_
 	struct op *op = op_create(v, req, OP_SYMLINK);
 
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op, v->ops->symlink(v->be, target, op->path, made_entry, op));
+		change_started(op, v->ops->symlink(v->be, target, op->path, made_entry, op));
 }
 
 static void made_file(void *arg, const struct be_status *st, struct be_file *file,
@@ -133,9 +146,9 @@ void vfs_mknod(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	}
 	op = op_create(v, req, OP_MKNOD);
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op,
-		                v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
-		                             made_mode(op, mode), 0, 0, NULL, NULL, made_file, op));
+		change_started(op,
+		               v->ops->open(v->be, op->path, BE_WRITE | BE_CREAT | BE_EXCL,
+		                            made_mode(op, mode), 0, 0, NULL, NULL, made_file, op));
 }
 
 static void linked(void *arg, const struct be_status *st, const struct be_attr *a)
@@ -186,7 +199,7 @@ void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_
 		op_fail(op, err == -ESTALE ? -ENOENT : err);
 		return;
 	}
-	op_failed_start(op, v->ops->link(v->be, op->path, op->path2, linked, op));
+	change_started(op, v->ops->link(v->be, op->path, op->path2, linked, op));
 }
 
 /* We have taken the name away. */
@@ -226,7 +239,7 @@ void vfs_unlink(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 	if (!op || !op_on_name(op, node_find(v, parent), name))
 		return;
 	name_goes(v, op->node, name);
-	op_failed_start(op, v->ops->remove(v->be, op->path, removed, op));
+	change_started(op, v->ops->remove(v->be, op->path, removed, op));
 }
 
 void vfs_rmdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name)
@@ -234,7 +247,7 @@ void vfs_rmdir(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *
 	struct op *op = op_create(v, req, OP_RMDIR);
 
 	if (op && op_on_name(op, node_find(v, parent), name))
-		op_failed_start(op, v->ops->rmdir(v->be, op->path, removed, op));
+		change_started(op, v->ops->rmdir(v->be, op->path, removed, op));
 }
 
 /* The server has renamed: so do the caches. */
@@ -297,9 +310,9 @@ void rename_send(struct op *op)
 {
 	struct vfs *v = op->v;
 
-	op_failed_start(op, v->ops->rename(v->be, op->path, op->path2,
-	                                   op->flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE,
-	                                   renamed, op));
+	change_started(op, v->ops->rename(v->be, op->path, op->path2,
+	                                  op->flags ? BE_RENAME_NOREPLACE : BE_RENAME_REPLACE,
+	                                  renamed, op));
 }
 
 void vfs_rename(struct vfs *v, struct vfs_req *req, uint64_t parent, const char *name,

@@ -17,6 +17,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/listing.h"
+#include "vfs/renew.h"
 #include "vfs/same.h"
 #include "vfs/verify.h"
 #include "vfs/walk.h"
@@ -514,7 +515,8 @@ void vfs_create_file(struct vfs *v, struct vfs_req *req, uint64_t parent, const 
 	op->flags = flags | O_CREAT;
 	err = v->ops->open(v->be, op->path, backend_flags(op->flags), made_mode(op, mode), 0, 0,
 	                   file_where, NULL, created, op);
-	op_failed_start(op, err);
+	if (!op_failed_start(op, err))
+		renew_behind(v, op->node);
 }
 
 void vfs_release(struct vfs *v, struct vfs_req *req, uint64_t fh)

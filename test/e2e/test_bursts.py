@@ -227,6 +227,21 @@ def test_listings_in_few_round_trips(counted):
         assert found.trips <= most, (count, found.requests)
 
 
+def test_new_tree_in_two_round_trips_a_file(counted):
+    """git looks at each directory when it has made the first file in it; it has not to wait for that"""
+    def checkout():
+        top = counted.dir / "new"
+        os.mkdir(top)
+        for d in range(4):
+            os.mkdir(top / f"d{d}")
+            for f in range(5):
+                (top / f"d{d}/f{f}").write_bytes(b"x" * 1000)
+                os.lstat(top / f"d{d}")
+
+    # `new` is looked up and made; each directory, two for a file; the last CLOSE
+    assert counted.trips(checkout).trips <= 2 + 4 * (1 + 5 * 2) + 1
+
+
 def test_new_file_in_two_round_trips(counted):
     fill(counted.who, counted.srv / "d")
     d = counted.dir / "d"
