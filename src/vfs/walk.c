@@ -160,6 +160,8 @@ bool walk_knows(const struct walk *w, const struct node *dir)
 /* Has it listed another directory of `parent`? Then it was given them one by one, as arguments. */
 static bool has_listed_in(const struct walk *w, const struct node *parent, const struct node *n)
 {
+	if (w->top && w->top != n && walk_parent(w->top) == parent)
+		return true;
 	for (size_t i = 0; i < WALK_LISTED_COUNT; i++) {
 		struct node *other = w->listed[i] ? node_find(w->v, w->listed[i]) : NULL;
 
@@ -211,7 +213,9 @@ void walk_lookup(struct vfs *v, pid_t program, struct node *n)
 		n->lookup_ms = v->clock->now_ms;
 		n->lookups = 0;
 	}
-	if (++n->lookups < LOOKUP_COUNT)
+	w = find(v, program);
+	/* After a whole tree in it the next name is another argument. */
+	if (++n->lookups < LOOKUP_COUNT && !(w && w->top && walk_parent(w->top) == n))
 		return;
 	n->lookups = 0;
 	w = walk_get(v, program);

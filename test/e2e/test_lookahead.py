@@ -76,6 +76,19 @@ def test_a_tree_is_listed_level_by_level(who, far, command):
     assert requests(far, "OPENDIR") <= 27
 
 
+@pytest.mark.parametrize("command", ["find {} -ls", "du {}", "ls -lR {}"])
+def test_trees_given_one_by_one_are_listed_level_by_level(who, far, command):
+    """arguments: after the first tree the directory that holds them is listed, and the others all at once"""
+    make_files(far.base, [f"a{i}/b{j}" for i in range(8) for j in range(10)], 2)
+    mount = far.mount()
+    command = command.format(" ".join(f"a{i}" for i in range(8))).split()
+    here = subprocess.run(command, cwd=far.base, capture_output=True, check=True).stdout
+    there = subprocess.run(command, cwd=mount.dir, capture_output=True, check=True).stdout
+    assert len(there.splitlines()) == len(here.splitlines())
+    assert trips(far) <= 7
+    assert requests(far, "OPENDIR") <= 1 + 8 + 80 + 2  # a listing or two of the beginning may be asked for again
+
+
 @pytest.mark.parametrize("mode", ["default", "async"])
 @pytest.mark.parametrize("command", ["tar c . | tar x -C {}", "cp -r . {}", "rsync -a ./ {}"])
 def test_small_files_come_ahead_of_the_program(who, far, area, command, mode):
