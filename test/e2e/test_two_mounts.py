@@ -14,6 +14,7 @@ from program import Program, errno_of
 from test_commands import status
 from test_outage import HANG
 from test_reconnect import contents, write
+from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
 
