@@ -121,6 +121,7 @@ struct fxp_node *fxp_node_get(struct fxp_backend *fb, uint64_t id); /* NULL: out
 void fxp_node_unref(struct fxp_backend *fb, struct fxp_node *n);
 struct fxp_node *fxp_node_at(struct fxp_backend *fb, const char *path); /* open there, or NULL */
 void fxp_node_seen(struct fxp_node *n, const struct be_attr *attr);
+void fxp_node_resized(struct fxp_node *n, uint64_t size); /* by us */
 void fxp_node_write_sent(struct fxp_node *n, uint64_t off, uint64_t len);
 void fxp_node_write_done(struct fxp_node *n, bool ok, uint64_t off, uint64_t len);
 

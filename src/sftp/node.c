@@ -57,11 +57,26 @@ struct fxp_node *fxp_node_at(struct fxp_backend *fb, const char *path)
 
 void fxp_node_seen(struct fxp_node *n, const struct be_attr *attr)
 {
-	if (n->write_count)
-		return;
+	struct be_attr was = n->known;
+
 	n->known = *attr;
+	if (n->write_count) {
+		/* Which of the WRITEs under way are in this size cannot be told. */
+		n->known.size = was.size;
+		n->known.valid &= was.valid | ~(uint32_t)BE_ATTR_SIZE;
+		return;
+	}
 	n->dirty = false;
 	n->acked_end = n->sent_end = attr->size;
+}
+
+void fxp_node_resized(struct fxp_node *n, uint64_t size)
+{
+	n->known.size = size;
+	if (n->acked_end > size)
+		n->acked_end = size;
+	if (n->sent_end < size)
+		n->sent_end = size;
 }
 
 void fxp_node_write_sent(struct fxp_node *n, uint64_t off, uint64_t len)

@@ -61,6 +61,8 @@ static void setattr_leave_node(struct setattr_op *op)
 	if (!op->node)
 		return;
 	op->node->change_count--;
+	if (op->status.st.code == BE_OK && (op->want.valid & BE_ATTR_SIZE))
+		fxp_node_resized(op->node, op->want.size);
 	if (op->attr_ok)
 		fxp_node_seen(op->node, &op->attr);
 	fxp_node_unref(op->fb, op->node);

@@ -327,6 +327,54 @@ START_TEST(reopen_dirty)
 }
 END_TEST
 
+/* The file is opened again; it has `size` and `mode`. */
+static void reopened(uint64_t size, uint32_t mode)
+{
+	struct be_attr now = peer_file_attr(size, 60);
+
+	now.mode = S_IFREG | mode;
+	cut();
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "H2");
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &now);
+	peer_run(&p);
+}
+
+START_TEST(reopen_changed)
+{
+	/* a file whose mode or size was changed while WRITEs were under way is still the same one */
+	struct be_attr want = {.valid = BE_ATTR_MODE, .mode = 0700}, now = file;
+	struct be_file *f;
+	struct data *d;
+
+	for (unsigned size = 0; size < 2; size++) {
+		begin();
+		peer_start(&p, "");
+		d = data_create(&p.budget, 100);
+		memset(d->bytes, 'x', 100);
+		f = peer_open(&p, "/root/a", BE_WRITE, 1, "H", &file);
+		if (size)
+			want = (struct be_attr){.valid = BE_ATTR_SIZE, .size = 40};
+		ck_assert_int_eq(OPS(&p)->fsetattr(BE(&p), f, &want, got_attr, &h), 0);
+		ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 10, d, 0, 10, got_status, &g), 0);
+		data_unref(d);
+		now = peer_file_attr(size ? 40 : 100, 50);
+		now.mode = S_IFREG | (size ? file.mode & 07777 : 0700);
+		peer_status(&p, peer_take(&p, FXP_FSETSTAT), FX_OK);
+		peer_attr(&p, peer_take(&p, FXP_FSTAT), &now);
+		peer_run(&p);
+		ck_assert_int_eq(h.code, BE_OK);
+		reopened(now.size, now.mode & 07777);
+		peer_status(&p, peer_take(&p, FXP_WRITE), FX_OK);
+		peer_run(&p);
+		ck_assert_uint_eq(g.count, 1);
+		ck_assert_int_eq(g.code, BE_OK);
+		OPS(&p)->close(BE(&p), f);
+		peer_finish(&p);
+	}
+}
+END_TEST
+
 START_TEST(closed_not_reopened)
 {
 	/* a file that was closed meanwhile is not opened again, unless it has unwritten data */
@@ -748,7 +796,7 @@ START_TEST(lane_dies)
 END_TEST
 
 CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect,
-           resend_in_order, other_root, reopen_clean, reopen_other, reopen_dirty,
+           resend_in_order, other_root, reopen_clean, reopen_other, reopen_dirty, reopen_changed,
            closed_not_reopened, settle_remove, settle_rename, rename_before_reopen, settle_append,
            settle_own_lock, settle_symlink, settle_create, settle_by_the_servers_clock,
            settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)
