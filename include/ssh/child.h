@@ -33,6 +33,7 @@ enum child_flags {
 	CHILD_STDERR = 1,      /* capture standard error; else it is shared */
 	CHILD_GROUP = 2,       /* own process group: it must not need the terminal */
 	CHILD_STDERR_NULL = 4, /* standard error goes nowhere */
+	CHILD_SESSION = 8,     /* own session, without a terminal; with CHILD_GROUP */
 };
 
 /*

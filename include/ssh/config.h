@@ -99,7 +99,6 @@ struct ssh_config {
 	char *known_hosts_command; /* as written, its tokens are those of a connection */
 	char *fingerprint_hash;    /* "MD5" or "SHA256" for people to read; NULL: SHA256 */
 	bool hash_known_hosts;
-	bool dns_asked; /* VerifyHostKeyDNS, which we cannot do: said where it would have helped */
 	bool trust_localhost;         /* no check of a server on a loopback address */
 	struct ssh_strings host_keys; /* if any: only a key that one of these names is accepted */
 
@@ -113,10 +112,14 @@ struct ssh_config {
 	struct ssh_strings certificates;
 	bool identities_only;
 	char *identity_agent; /* socket path; NULL: no agent */
+	char *add_keys;       /* AddKeysToAgent, as written; NULL: no */
 	bool batch_mode;
 	unsigned password_prompts;
 	bool password_stdin;
 	bool keep_password;
+
+	/* Asked for, and only ssh itself can do it: said where it might have helped. */
+	bool dns_asked, gssapi_kex_asked, hostbased_asked, pkcs11_asked;
 };
 
 /*

@@ -52,12 +52,17 @@ struct login_store {
 	bool loud;        /* the user must be told so also when the login succeeds */
 	struct secret *password;
 	bool stdin_read;
+	bool ask_at_once;      /* trying everything else first was too much for the server */
+	bool password_expired; /* and is not tried again */
 };
 
 /* Of an identity "fd:3". Return: the number, -1 when it is a path. */
 int login_descriptor_of(const char *path);
 
-/* Return: 0; -EACCES with `err` filled (LINK_FAIL_AUTH); another negative errno. */
+/*
+ * Return: 0; -EACCES with `err` filled (LINK_FAIL_AUTH); -ERESTART: the server has ended this
+ * connection, a new one may do better; another negative errno.
+ */
 int login_run(struct ssh_conn *sc, struct link_error *err);
 
 /* After the process has forked. */

@@ -34,7 +34,9 @@ static int set_attributes(posix_spawnattr_t *attr, unsigned flags)
 	sigaddset(&mask, SIGINT);
 	sigaddset(&mask, SIGQUIT);
 	sigaddset(&mask, SIGHUP);
-	if (flags & CHILD_GROUP) {
+	if (flags & CHILD_SESSION) {
+		bits |= POSIX_SPAWN_SETSID;
+	} else if (flags & CHILD_GROUP) {
 		bits |= POSIX_SPAWN_SETPGROUP;
 		posix_spawnattr_setpgroup(attr, 0);
 	}

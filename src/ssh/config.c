@@ -73,8 +73,8 @@ static void name_without_effect(const struct config_lines *lines,
                                 const struct config_lines *defaults)
 {
 	static const char *const names[] = {
-	    "addkeystoagent",          "gssapikeyexchange", "gssapitrustdns",
-	    "hostbasedauthentication", "pkcs11provider",    "verifyhostkeydns",
+	    "gssapikeyexchange", "gssapitrustdns",   "hostbasedauthentication",
+	    "pkcs11provider",    "verifyhostkeydns",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -362,6 +362,7 @@ void ssh_config_finish(struct ssh_config *c)
 	                   c->fingerprint_hash,
 	                   c->auth_order,
 	                   c->identity_agent,
+	                   c->add_keys,
 	                   c->config_file,
 	                   c->gssapi_server,
 	                   c->gssapi_client};

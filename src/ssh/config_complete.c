@@ -11,12 +11,12 @@
 #include "config_parts.h"
 #include "ssh/conn.h"
 
-/* Tried when the user names none, best first; what libssh can use. */
+/* Tried when the user names none, best first. Those of security keys only the agent can use. */
 static const char *const default_identities[] = {
-    "~/.ssh/id_ed25519",
-    "~/.ssh/id_ecdsa",
-    "~/.ssh/id_rsa",
+    "~/.ssh/id_ed25519",  "~/.ssh/id_ecdsa",      "~/.ssh/id_rsa",
+    "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519_sk",
 };
+#define DEFAULT_COUNT (sizeof(default_identities) / sizeof(default_identities[0]))
 
 static int expand_string(const struct ssh_config *c, char **at, const char *what,
                          struct link_error *err)
@@ -91,7 +91,7 @@ int config_complete(struct ssh_config *c, bool no_agent, struct link_error *err)
 	drop_none(&c->identities);
 	drop_none(&c->user_known_hosts);
 	drop_none(&c->global_known_hosts);
-	for (size_t i = 0; !rc && none_named && i < 3; i++)
+	for (size_t i = 0; !rc && none_named && i < DEFAULT_COUNT; i++)
 		rc = strings_add(&c->default_identities, default_identities[i]);
 	if (!rc)
 		rc = resolve_agent(c, no_agent);

@@ -45,12 +45,13 @@ static int set_bool(struct ssh_config *c, const char *value, void *member)
 	return 0;
 }
 
-/* Words beside yes and no narrow what is allowed and do not switch it off: "host-bound". */
+/* Other words narrow what is allowed and do not switch it off: "host-bound". */
 static int set_unless_no(struct ssh_config *c, const char *value, void *member)
 {
 	bool *at = member;
 
-	*at = strcasecmp(value, "no") != 0 && strcasecmp(value, "false") != 0;
+	*at = strcasecmp(value, "no") != 0 && strcasecmp(value, "false") != 0 &&
+	      strcasecmp(value, "none") != 0;
 	return 0;
 }
 
@@ -252,6 +253,7 @@ static int send_env(struct ssh_config *c, const char *value, void *member)
 #define MEMBER(name) offsetof(struct ssh_config, name)
 
 static const struct config_keyword keywords[] = {
+    {"addkeystoagent", set_string, MEMBER(add_keys), KEYWORD_NOT_DEFAULT},
     {"addressfamily", set_family, 0, 0},
     {"batchmode", set_bool, MEMBER(batch_mode), 0},
     {"bindaddress", set_name, MEMBER(bind_address), 0},
@@ -266,8 +268,10 @@ static const struct config_keyword keywords[] = {
     {"gssapiauthentication", set_bool, MEMBER(gssapi_auth), 0},
     {"gssapiclientidentity", set_string, MEMBER(gssapi_client), 0},
     {"gssapidelegatecredentials", set_bool, MEMBER(gssapi_delegate), 0},
+    {"gssapikeyexchange", set_bool, MEMBER(gssapi_kex_asked), 0},
     {"gssapiserveridentity", set_string, MEMBER(gssapi_server), 0},
     {"hashknownhosts", set_bool, MEMBER(hash_known_hosts), 0},
+    {"hostbasedauthentication", set_bool, MEMBER(hostbased_asked), 0},
     {"hostkeyalgorithms", set_string, MEMBER(host_key_algorithms), KEYWORD_NOT_DEFAULT},
     {"hostkeyalias", set_name, MEMBER(host_key_alias), 0},
     {"hostname", set_name, MEMBER(hostname), 0},
@@ -282,6 +286,7 @@ static const struct config_keyword keywords[] = {
     {"nohostauthenticationforlocalhost", set_bool, MEMBER(trust_localhost), 0},
     {"numberofpasswordprompts", set_unsigned, MEMBER(password_prompts), 0},
     {"passwordauthentication", set_bool, MEMBER(password_auth), 0},
+    {"pkcs11provider", set_unless_no, MEMBER(pkcs11_asked), 0},
     {"port", set_unsigned, MEMBER(port), 0},
     {"preferredauthentications", set_string, MEMBER(auth_order), 0},
     {"proxycommand", set_string, MEMBER(proxy_command), 0},

@@ -83,13 +83,17 @@ static int remember(struct ssh_conn *sc, const struct known_query *q, const stru
 static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const char *why,
                           struct link_error *err)
 {
+	const char *lack = sc->cfg.dns_asked          ? ", VerifyHostKeyDNS has no effect here"
+	                   : sc->cfg.gssapi_kex_asked ? ", GSSAPIKeyExchange has no effect here"
+	                                              : "";
+
 	conn_error(
 	    err, LINK_FAIL_HOSTKEY,
 	    "the %s host key of '%s' is not known%s%s: %s; connect once with ssh to check and "
 	    "save it, or give that fingerprint with -o host_key=, or use "
-	    "-o StrictHostKeyChecking=accept-new",
-	    short_type(k->type), sc->cfg.host,
-	    sc->cfg.dns_asked ? ", VerifyHostKeyDNS has no effect here" : "", why, k->fingerprint);
+	    "-o StrictHostKeyChecking=accept-new%s",
+	    short_type(k->type), sc->cfg.host, lack, why, k->fingerprint,
+	    lack[0] ? ", or -o ssh_command=ssh" : "");
 	return -EACCES;
 }
 
@@ -269,7 +273,8 @@ static int decide(struct ssh_conn *sc, const struct known_hosts *kh, const struc
 		conn_error(
 		    err, LINK_FAIL_HOSTKEY,
 		    "'%s' is known only by a certificate authority ('%s' line %u), and host "
-		    "certificates are not supported with libssh 0.10; add the plain key (%s)",
+		    "certificates are not supported with libssh 0.10; add the plain key (%s), or "
+		    "use -o ssh_command=ssh",
 		    sc->cfg.host, kh->files.at[e->file], e->line, k->fingerprint);
 		return -EACCES;
 	case KNOWN_UNKNOWN:

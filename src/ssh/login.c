@@ -112,6 +112,8 @@ static enum outcome run_method(struct login *lg, const struct method *m)
 
 	if (!(lg->methods & m->bit & ~lg->done_methods) || !method_enabled(&lg->sc->cfg, m->bit))
 		return LOGIN_DENIED;
+	if (m->bit == SSH_AUTH_METHOD_PASSWORD && lg->sc->store.password_expired)
+		return LOGIN_DENIED;
 	log_debug(LOG_SSH, "trying login method '%s'", m->name);
 	out = m->run ? m->run(lg) : login_gssapi(lg);
 	if (out == LOGIN_PARTIAL)
@@ -193,6 +195,27 @@ static void add_methods(struct buf *b, int bits)
 		buf_add_str(b, "nothing we know");
 }
 
+/* What the configuration asks for and only ssh itself can do. */
+static void add_lacks(struct buf *b, const struct ssh_config *cfg)
+{
+	const struct {
+		bool asked;
+		const char *name;
+	} lacks[] = {{cfg->hostbased_asked, "HostbasedAuthentication"},
+	             {cfg->pkcs11_asked, "PKCS11Provider"},
+	             {cfg->gssapi_kex_asked, "GSSAPIKeyExchange"}};
+	const char *before = "; for ";
+
+	for (size_t i = 0; i < sizeof(lacks) / sizeof(lacks[0]); i++) {
+		if (!lacks[i].asked)
+			continue;
+		buf_addf(b, "%s%s", before, lacks[i].name);
+		before = " and ";
+	}
+	if (before[0] == ' ')
+		buf_add_str(b, " use -o ssh_command=ssh");
+}
+
 /* Is `name` one of the comma-separated words of `list`? */
 static bool names(const char *list, const char *name)
 {
@@ -239,6 +262,7 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	}
 	buf_add_str(&b, "; the server offers: ");
 	add_methods(&b, lg->methods);
+	add_lacks(&b, cfg);
 	if (lg->remark[0])
 		buf_addf(&b, "; %s", lg->remark);
 	else if (lg->agent_error)
@@ -255,6 +279,47 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	buf_finish(&b);
 }
 
+static int explain_expired(struct login *lg, struct link_error *err)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+
+	conn_error(err, LINK_FAIL_AUTH,
+	           "the password of '%s' on '%s' has expired: change it with ssh, then mount "
+	           "again",
+	           cfg->user, cfg->host);
+	/* Whoever wants passwords first may have more to log in with. */
+	if (!cfg->auth_order || !strstr(cfg->auth_order, "password,"))
+		return -EACCES;
+	log_error(LOG_SSH, "%s", err->text);
+	lg->sc->store.password_expired = true;
+	return -ERESTART;
+}
+
+static int explain_too_many(struct login *lg, const char *reason, struct link_error *err)
+{
+	const struct ssh_config *cfg = &lg->sc->cfg;
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < lg->sc->store.key_count; i++) {
+		if (!lg->postponed[i].waits || !prompt_possible(&lg->prompt))
+			continue;
+		lg->sc->store.ask_at_once = true;
+		return -ERESTART;
+	}
+	if (lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
+		buf_addf(&b, "'%s' took none of the answers for user '%s': %s", cfg->host,
+		         cfg->user, reason);
+	else
+		buf_addf(&b,
+		         "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
+		         "IdentityFile and IdentitiesOnly=yes",
+		         cfg->host, cfg->user, lg->key_count, reason);
+	add_lacks(&b, cfg);
+	conn_error(err, LINK_FAIL_AUTH, "%s", buf_failed(&b) ? reason : (const char *)b.bytes);
+	buf_finish(&b);
+	return -EACCES;
+}
+
 static int explain_stopped(struct login *lg, struct link_error *err)
 {
 	const struct ssh_config *cfg = &lg->sc->cfg;
@@ -268,28 +333,10 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 		return -ETIMEDOUT;
 	}
 	/* "Choose a new one" (60, RFC 4252 section 8) is a message that libssh ends the session for. */
-	if ((lg->tried & SSH_AUTH_METHOD_PASSWORD) && strstr(reason, "rejected packet (type 60)")) {
-		conn_error(
-		    err, LINK_FAIL_AUTH,
-		    "the password of '%s' on '%s' has expired: change it with ssh, then mount "
-		    "again",
-		    cfg->user, cfg->host);
-		return -EACCES;
-	}
-	if (strcasestr(reason, "too many authentication failures") &&
-	    lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE)) {
-		conn_error(err, LINK_FAIL_AUTH, "'%s' took none of the answers for user '%s': %s",
-		           cfg->host, cfg->user, reason);
-		return -EACCES;
-	}
-	if (strcasestr(reason, "too many authentication failures")) {
-		conn_error(
-		    err, LINK_FAIL_AUTH,
-		    "'%s' ended the login of '%s' after %u keys: %s; name the right one with "
-		    "IdentityFile and IdentitiesOnly=yes",
-		    cfg->host, cfg->user, lg->key_count, reason);
-		return -EACCES;
-	}
+	if ((lg->tried & SSH_AUTH_METHOD_PASSWORD) && strstr(reason, "rejected packet (type 60)"))
+		return explain_expired(lg, err);
+	if (strcasestr(reason, "too many authentication failures"))
+		return explain_too_many(lg, reason, err);
 	conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost during login: %s", cfg->host,
 	           reason);
 	return -EPIPE;
@@ -312,8 +359,9 @@ static int login_begin(struct login *lg)
 	}
 	memcpy(lg->remark, lg->sc->store.remark, sizeof(lg->remark));
 	lg->key_used = calloc(lg->sc->store.key_count + 1, sizeof(bool));
+	lg->postponed = calloc(lg->sc->store.key_count + 1, sizeof(*lg->postponed));
 	lg->agent_used = calloc(lg->agent.count + 1, sizeof(bool));
-	return lg->key_used && lg->agent_used ? 0 : -ENOMEM;
+	return lg->key_used && lg->postponed && lg->agent_used ? 0 : -ENOMEM;
 }
 
 int login_run(struct ssh_conn *sc, struct link_error *err)
@@ -350,6 +398,7 @@ int login_run(struct ssh_conn *sc, struct link_error *err)
 finish:
 	agent_keys_finish(&lg.agent);
 	free(lg.key_used);
+	free(lg.postponed);
 	free(lg.agent_used);
 	return rc;
 }

@@ -5,7 +5,8 @@
  *
  * Order: the user's own identities, then the agent's keys, then the default files. A key whose
  * public half the agent holds is signed for by the agent, without a passphrase. Every key is
- * offered first; only one that the server would take is decrypted.
+ * offered first; only one that the server would take is decrypted. Where that needs a question, it
+ * waits until all others are tried: ssh, which begins with the agent, might not ask it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static ssh_key import_with_password(struct login *lg, struct login_key *k)
 
 static ssh_key import_asking(struct login *lg, struct login_key *k)
 {
-	ssh_key key = import_with_password(lg, k);
+	ssh_key key = NULL;
 	char text[4200];
 
 	snprintf(text, sizeof(text), "Enter passphrase for key '%s': ", k->path);
@@ -67,28 +68,47 @@ static ssh_key import_asking(struct login *lg, struct login_key *k)
 	return key;
 }
 
-/* The private key, asking for its passphrase if need be. NULL: it cannot be had. */
-static ssh_key private_key(struct login *lg, struct login_key *k)
+/* A FIDO key, of which the file is only a handle. */
+static bool is_security_key(const struct login_key *k)
+{
+	return k->blob.bytes && k->blob.len > 7 && memcmp(k->blob.bytes + 4, "sk-", 3) == 0;
+}
+
+/* The private key. NULL: it cannot be had, or `*wait`: not without a question, which is not yet due. */
+static ssh_key private_key(struct login *lg, struct login_key *k, bool *wait)
 {
 	ssh_key key;
 
+	*wait = false;
 	if (!k->text || k->refused)
 		return NULL;
 	if (k->encrypted && !k->passphrase) {
-		key = import_asking(lg, k);
+		key = import_with_password(lg, k);
+		*wait = !key && !lg->may_ask;
+		if (!key && lg->may_ask)
+			key = import_asking(lg, k);
 	} else {
 		key = login_format_import(k->text, k->passphrase);
-		if (!key)
+		if (!key && is_security_key(k))
+			snprintf(lg->remark, sizeof(lg->remark),
+			         "the key '%.120s' is in a security key: give it to the agent "
+			         "(ssh-add), or use -o ssh_command=ssh",
+			         k->path);
+		else if (!key)
 			snprintf(lg->remark, sizeof(lg->remark),
 			         "the key '%.120s' has a format that neither libssh nor OpenSSL "
 			         "can read",
 			         k->path);
 	}
-	if (k->passphrase && !lg->sc->cfg.keep_password) {
-		secret_destroy(k->passphrase);
-		k->passphrase = NULL;
-	}
 	return key;
+}
+
+static void drop_passphrase(const struct login *lg, struct login_key *k)
+{
+	if (lg->sc->cfg.keep_password)
+		return;
+	secret_destroy(k->passphrase);
+	k->passphrase = NULL;
 }
 
 /* --- one key ------------------------------------------------------------------------------- */
@@ -106,17 +126,21 @@ static enum outcome offer(struct login *lg, ssh_key public_key)
 
 static enum outcome sign(struct login *lg, struct login_key *k, ssh_key certificate)
 {
-	ssh_key key = private_key(lg, k);
+	struct postponed *later = &lg->postponed[k - lg->sc->store.keys];
+	ssh_key key = private_key(lg, k, &later->waits);
 	int rc;
 
+	later->certificate = certificate;
 	if (!key)
 		return lg->error ? LOGIN_STOPPED : LOGIN_DENIED;
-	if (certificate && ssh_pki_copy_cert_to_privkey(certificate, key) != SSH_OK) {
-		ssh_key_free(key);
-		return LOGIN_DENIED;
+	rc = SSH_AUTH_DENIED;
+	if (!certificate || ssh_pki_copy_cert_to_privkey(certificate, key) == SSH_OK) {
+		lg->tried |= SSH_AUTH_METHOD_PUBLICKEY;
+		LOGIN_CALL(lg, rc, ssh_userauth_publickey(lg->session, NULL, key));
 	}
-	lg->tried |= SSH_AUTH_METHOD_PUBLICKEY;
-	LOGIN_CALL(lg, rc, ssh_userauth_publickey(lg->session, NULL, key));
+	if (rc == SSH_AUTH_SUCCESS || rc == SSH_AUTH_PARTIAL)
+		login_add_to_agent(lg, k->path, k->passphrase);
+	drop_passphrase(lg, k);
 	ssh_key_free(key);
 	return login_outcome(lg, rc);
 }
@@ -125,12 +149,13 @@ static enum outcome sign(struct login *lg, struct login_key *k, ssh_key certific
 static enum outcome try_file(struct login *lg, struct login_key *k)
 {
 	const struct login_store *st = &lg->sc->store;
+	const struct postponed *later = &lg->postponed[k - st->keys];
 	enum outcome out = LOGIN_DENIED;
 
 	if (!k->text)
 		return LOGIN_DENIED;
 	log_debug(LOG_SSH, "trying the key '%s'", k->path);
-	for (size_t i = 0; i < st->certificate_count && out == LOGIN_DENIED; i++) {
+	for (size_t i = 0; i < st->certificate_count && out == LOGIN_DENIED && !later->waits; i++) {
 		ssh_key certificate = st->certificates[i].key;
 
 		if (!login_certifies(&st->certificates[i].blob, &k->blob))
@@ -139,7 +164,7 @@ static enum outcome try_file(struct login *lg, struct login_key *k)
 		if (out == LOGIN_SUCCESS)
 			out = sign(lg, k, certificate);
 	}
-	if (out != LOGIN_DENIED)
+	if (out != LOGIN_DENIED || later->waits)
 		return out;
 	out = k->public_key ? offer(lg, k->public_key) : LOGIN_SUCCESS;
 	return out == LOGIN_SUCCESS ? sign(lg, k, NULL) : out;
@@ -250,11 +275,22 @@ static enum outcome try_key(struct login *lg, size_t index)
 	return out;
 }
 
+static enum outcome try_postponed(struct login *lg, size_t index)
+{
+	enum outcome out = sign(lg, &lg->sc->store.keys[index], lg->postponed[index].certificate);
+
+	if (out == LOGIN_PARTIAL)
+		lg->key_used[index] = true;
+	return out;
+}
+
 enum outcome login_public_keys(struct login *lg)
 {
-	const struct login_store *st = &lg->sc->store;
+	struct login_store *st = &lg->sc->store;
 	enum outcome out = LOGIN_DENIED;
 
+	memset(lg->postponed, 0, st->key_count * sizeof(*lg->postponed));
+	lg->may_ask = st->ask_at_once;
 	for (size_t i = 0; i < st->explicit_count && out == LOGIN_DENIED; i++)
 		out = try_key(lg, i);
 	if (!lg->sc->cfg.identities_only)
@@ -263,5 +299,9 @@ enum outcome login_public_keys(struct login *lg)
 				out = try_agent(lg, i);
 	for (size_t i = st->explicit_count; i < st->key_count && out == LOGIN_DENIED; i++)
 		out = try_key(lg, i);
+	lg->may_ask = true;
+	for (size_t i = 0; i < st->key_count && out == LOGIN_DENIED; i++)
+		if (lg->postponed[i].waits)
+			out = try_postponed(lg, i);
 	return out;
 }

@@ -15,16 +15,24 @@ enum outcome {
 	LOGIN_STOPPED, /* time limit, given up, connection lost: login.error says which */
 };
 
+/* A key that the server takes and whose passphrase would have to be asked for. */
+struct postponed {
+	bool waits;
+	ssh_key certificate; /* to be shown with it, or NULL */
+};
+
 struct login {
 	struct ssh_conn *sc;
 	ssh_session session;
 	struct prompt prompt;
-	int methods;        /* SSH_AUTH_METHOD_*: what the server accepts now */
-	int done_methods;   /* those that counted towards a partial success, except keys */
-	int accepted;       /* those that did, with keys */
-	unsigned tried;     /* SSH_AUTH_METHOD_* really tried */
-	unsigned key_count; /* keys offered */
-	bool *key_used;     /* store.keys that counted towards a partial success */
+	int methods;                 /* SSH_AUTH_METHOD_*: what the server accepts now */
+	int done_methods;            /* those that counted towards a partial success, except keys */
+	int accepted;                /* those that did, with keys */
+	unsigned tried;              /* SSH_AUTH_METHOD_* really tried */
+	unsigned key_count;          /* keys offered */
+	bool *key_used;              /* store.keys that counted towards a partial success */
+	struct postponed *postponed; /* of store.keys */
+	bool may_ask;                /* for a passphrase, now */
 	struct agent_keys agent;
 	bool *agent_used; /* agent keys offered already */
 	int agent_error;  /* of listing */
@@ -54,6 +62,14 @@ struct secret *login_given_password(struct login *lg);
 enum outcome login_public_keys(struct login *lg);
 enum outcome login_password(struct login *lg);
 enum outcome login_interactive(struct login *lg);
+
+/* --- login_agent.c ------------------------------------------------------------------------------- */
+
+/*
+ * AddKeysToAgent: gives the agent a key that was read from its file and that the server has taken.
+ * `passphrase` is NULL when it has none.
+ */
+void login_add_to_agent(struct login *lg, const char *path, const struct secret *passphrase);
 
 /* --- login_store.c: keys and certificates in files --------------------------------------------- */
 

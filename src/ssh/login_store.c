@@ -246,6 +246,13 @@ static int load_key(struct login_store *st, const char *path, bool is_default)
 	char certificate[4096];
 	const char *remedy;
 
+	if (strncmp(path, "pkcs11:", 7) == 0) {
+		remark(st, true,
+		       "'%.120s' is not used, libssh has no PKCS#11: give the card to the agent "
+		       "(ssh-add -s MODULE), or use -o ssh_command=ssh",
+		       path);
+		return 0;
+	}
 	*k = (struct login_key){.path = strdup(path)};
 	if (!k->path)
 		return -ENOMEM;

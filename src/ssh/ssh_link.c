@@ -163,8 +163,11 @@ int ssh_conn_establish(struct ssh_conn *sc, struct link_error *err)
 		sc->pinned_key_len = sc->lender->pinned_key_len;
 	}
 	login_store_lock(&sc->store);
-	/* A server shows one of its keys: the next connection asks for those of other types. */
-	while ((rc = establish(sc, err)) == -EKEYREJECTED)
+	/*
+	 * A server shows one of its keys: the next connection asks for those of other types. And it
+	 * allows only so many attempts to log in.
+	 */
+	while ((rc = establish(sc, err)) == -EKEYREJECTED || rc == -ERESTART)
 		session_end(sc, false);
 	strings_finish(&sc->refused_types);
 	strings_finish(&sc->refused_keys);

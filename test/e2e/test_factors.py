@@ -2,7 +2,9 @@
 card, passphrases from standard input."""
 
 import os
+import struct
 import subprocess
+from base64 import b64encode
 from types import SimpleNamespace
 
 import pytest
@@ -250,8 +252,8 @@ def test_key_in_a_smart_card(special, who, area, card):
         process.wait()
 
 
-def encrypted_key(sshd, who, path, passphrase):
-    keygen(path, "ed25519", passphrase)
+def encrypted_key(sshd, who, path, passphrase, kind="ed25519"):
+    keygen(path, kind, passphrase)
     os.chown(path, who.uid, who.gid)
     with open(sshd.authorized, "a") as f:
         f.write(open(f"{path}.pub").read())
@@ -298,3 +300,93 @@ def test_wrong_passphrase_goes_on_with_the_next_method(special, who, people, are
                     dialogue=[(b"passphrase", b"typo"), (b"password:", secret)])
     said = mount_and_leave(who, sshd, area, [*args, *options(PreferredAuthentications="publickey")], LOGIN)
     assert "passphrase" in said and len(said.strip().splitlines()) == 1, said
+
+
+def held(agent, who):
+    return who.run(["ssh-add", "-l"], env={"SSH_AUTH_SOCK": str(agent.socket)}, check=False).stdout.decode()
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_key_is_added_to_the_agent_when_that_is_asked_for(special, who, area, agent, kind):
+    """AddKeysToAgent: unlocked once, the agent signs from then on. ssh-add gets the passphrase through a pipe: not from
+    a terminal, argument, environment or file."""
+    sshd = special()
+    key = encrypted_key(sshd, who, area / "key", "0pen-s3same", kind)
+    spy = area / "bin"
+    spy.mkdir()
+    (spy / "ssh-add").write_text(f"#!/bin/sh\n{{ env; echo \"$@\"; }} >> {area}/seen.$$\nexec /usr/bin/ssh-add \"$@\"\n")
+    (spy / "ssh-add").chmod(0o755)
+    os.chmod(area, 0o777)
+    env = {"PATH": f"{spy}:{os.environ['PATH']}", "SSH_AUTH_SOCK": "/nonexistent"}
+    args = login_args(sshd, who, IdentityFile=key, IdentityAgent=agent.socket)
+    typed = {"run": run_on_terminal, "dialogue": [(b"passphrase", b"0pen-s3same")], "env": env}
+    mount_and_leave(who, sshd, area, args, **typed)
+    assert fingerprint(key) not in held(agent, who) and not list(area.glob("seen.*"))  # the default is no
+    helper = area / "askpass"
+    for answer in ("exit 1", "exit 0"):
+        helper.write_text(f'#!/bin/sh\ncase "$1" in *assphrase*) echo 0pen-s3same;; *"to agent?"*) {answer};; esac\n')
+        helper.chmod(0o755)
+        mount_and_leave(who, sshd, area, [*args, *options(AddKeysToAgent="ask")], env={
+            **env, "SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force"})
+        assert (fingerprint(key) in held(agent, who)) == (answer == "exit 0")
+    mount_and_leave(who, sshd, area, [*args, *options(AddKeysToAgent="yes")], env=env)  # nobody to ask: the agent signs
+    who.run(["ssh-add", "-D"], env={"SSH_AUTH_SOCK": str(agent.socket)})
+    mount_and_leave(who, sshd, area, [*args, "-o", "AddKeysToAgent=confirm 5m"], **typed)
+    assert fingerprint(key) in held(agent, who)
+    seen = "".join(file.read_text() for file in area.glob("seen.*"))
+    assert "-c -t 300" in seen and "0pen" not in seen
+    mount_and_leave(who, sshd, area, args, LOGIN)  # the agent has nobody to ask for the confirmation
+
+
+def test_a_key_that_needs_a_question_waits_for_those_that_do_not(special, who, area, agent):
+    """ssh would have begun with the agent's, and asked nothing. Offered is it first all the same."""
+    sshd = special(MaxAuthTries="3", LogLevel="VERBOSE")
+    key = encrypted_key(sshd, who, area / "key", "0pen")
+    args = login_args(sshd, who, IdentityFile=key, IdentityAgent=agent.socket)
+    agent.add(own_key(who, area / "stranger"))
+    agent.add(sshd.identity_for(who))
+    mount_and_leave(who, sshd, area, args, run=run_on_terminal, dialogue=[])
+    log = sshd.log_text()
+    accepted = log.index("Accepted publickey")
+    assert f"{fingerprint(sshd.identity)}" in log[accepted:].splitlines()[0]
+    assert -1 < log.find(f"Postponed publickey for {who.name}") < log.find(fingerprint(area / "stranger")) < accepted
+    # where all the others are too many for the server it is asked about first
+    who.run(["ssh-add", "-q", "-d", f"{sshd.identity}.pub"], env={"SSH_AUTH_SOCK": str(agent.socket)})
+    for i in range(3):
+        agent.add(own_key(who, area / f"k{i}"))
+    mount_and_leave(who, sshd, area, args, run=run_on_terminal, dialogue=[(b"passphrase", b"0pen")])
+    said = mount_and_leave(who, sshd, area, args, LOGIN)
+    assert "IdentitiesOnly" in said and len(said.strip().splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("words", ["HostbasedAuthentication=yes", "PKCS11Provider=/nonexistent.so", "GSSAPIKeyExchange=yes"])
+def test_what_only_ssh_can_do_is_named_with_the_cure_when_a_login_fails(special, who, area, agent, words):
+    sshd = special(MaxAuthTries="3")
+    args = [*login_args(sshd, who, IdentityFile="none", IdentityAgent=agent.socket), "-o", words]
+    cure = f"for {words.split('=')[0]} use -o ssh_command=ssh"
+    said = mount_and_leave(who, sshd, area, args, LOGIN)
+    assert cure in said and len(said.strip().splitlines()) == 1, said
+    assert "ssh_command" not in mount_and_leave(who, sshd, area, [*args[:-1], "User=nobody"], LOGIN)
+    for i in range(4):
+        agent.add(own_key(who, area / f"k{i}"))
+    said = mount_and_leave(who, sshd, area, args, LOGIN)
+    assert "Too many" in said and cure in said and len(said.strip().splitlines()) == 1, said
+
+
+def test_keys_of_cards_and_tokens_say_how_to_use_them(special, who, area):
+    """libssh has neither PKCS#11 nor FIDO."""
+    sshd = special()
+    said = mount_and_leave(who, sshd, area, login_args(sshd, who, IdentityFile="pkcs11:token=card"), LOGIN)
+    assert "ssh-add -s" in said and "ssh_command=ssh" in said and len(said.strip().splitlines()) == 1, said
+    parts = [b"sk-ssh-ed25519@openssh.com", bytes(range(32)), b"ssh:"]
+    blob = b64encode(b"".join(struct.pack(">I", len(part)) + part for part in parts)).decode()
+    handle = area / "id_ed25519_sk"
+    handle.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n" + b64encode(b"openssh-key-v1\0" + struct.pack(">I", 4)
+                      + b"none" + bytes(60)).decode() + "\n-----END OPENSSH PRIVATE KEY-----\n")
+    handle.chmod(0o600)
+    os.chown(handle, who.uid, who.gid)
+    (area / "id_ed25519_sk.pub").write_text(f"{parts[0].decode()} {blob}\n")
+    sshd.authorized.write_text(f"{parts[0].decode()} {blob}\n")
+    said = mount_and_leave(who, sshd, area, login_args(sshd, who, IdentityFile=handle), LOGIN)
+    assert "security key" in said and "agent" in said and "ssh_command=ssh" in said, said
+    assert len(said.strip().splitlines()) == 1

@@ -46,6 +46,7 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 /* Every keyword that reaches a member: a value of it, and what must be true then. */
 /* clang-format off */
 #define KEYWORDS(is)                                                                               \
+	is("AddKeysToAgent=confirm 5m", same(c.add_keys, "confirm 300"))                           \
 	is("AddressFamily=inet6", c.address_family == AF_INET6)                                    \
 	is("AddressFamily=inet", c.address_family == AF_INET)                                      \
 	is("BatchMode=yes", c.batch_mode)                                                          \
@@ -63,7 +64,9 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("GSSAPIDelegateCredentials=yes", c.gssapi_delegate)                                     \
 	is("GlobalKnownHostsFile=\"/a b\" /c \"~/d  e f\"",                                        \
 	   c.global_known_hosts.count == 3 && same(c.global_known_hosts.at[0], "/a b"))            \
+	is("GSSAPIKeyExchange=yes", c.gssapi_kex_asked)                                            \
 	is("HashKnownHosts=yes", c.hash_known_hosts)                                               \
+	is("HostbasedAuthentication=yes", c.hostbased_asked)                                       \
 	is("HostKeyAlgorithms=ssh-ed25519", same(c.host_key_algorithms, "ssh-ed25519"))            \
 	is("HostKeyAlias=a", same(c.host_key_alias, "a"))                                          \
 	is("HostName=%h.net", same(c.hostname, "h.example.net"))                                   \
@@ -82,6 +85,8 @@ static void resolve(struct ssh_config *cfg, const char *text, const char *keywor
 	is("NoHostAuthenticationForLocalhost=yes", c.trust_localhost)                              \
 	is("NumberOfPasswordPrompts=1", c.password_prompts == 1)                                   \
 	is("PasswordAuthentication=no", !c.password_auth)                                          \
+	is("PKCS11Provider=/p.so", c.pkcs11_asked)                                                 \
+	is("PKCS11Provider=none", !c.pkcs11_asked)                                                 \
 	is("Port=2022", c.port == 2022)                                                            \
 	is("PreferredAuthentications=password", same(c.auth_order, "password"))                    \
 	is("ProxyCommand=nc %h %p", same(c.proxy_command, "nc h.example 22"))                      \
