@@ -15,6 +15,9 @@
 
 static const char openssh_begin[] = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
+#define CIPHER_OFF 19
+#define HEAD_LEN   36
+
 /* All of them are one ASN.1 SEQUENCE, which a text that begins with a zero is not. */
 static bool is_binary(const struct secret *text)
 {
@@ -95,25 +98,43 @@ static bool binary_is_encrypted(const struct secret *text)
 
 /* --- any ----------------------------------------------------------------------------------- */
 
-/* The OpenSSH format names its cipher near the beginning; older ones have a header line. */
-bool login_format_encrypted(const struct secret *text)
+/*
+ * The beginning of a key in the OpenSSH format: "openssh-key-v1\0", the length of its cipher's name,
+ * the name. Return: false when it is none.
+ */
+static bool read_head(const struct secret *text, uint8_t head[static HEAD_LEN])
 {
 	const char *p = strstr(text->bytes, openssh_begin);
-	char base64[48];
-	uint8_t head[48];
+	char base64[HEAD_LEN / 3 * 4];
 	size_t len = 0;
 
-	if (is_binary(text))
-		return binary_is_encrypted(text);
-	if (!p)
-		return strstr(text->bytes, "ENCRYPTED") != NULL;
+	if (is_binary(text) || !p)
+		return false;
 	for (p += sizeof(openssh_begin) - 1; *p && len < sizeof(base64); p++)
 		if (*p > ' ')
 			base64[len++] = *p;
-	if (known_hosts_base64_decode(base64, len, head) < 23)
-		return false;
-	/* "openssh-key-v1\0", the length of the cipher's name, the name */
-	return memcmp(head + 15, "\0\0\0\4none", 8) != 0;
+	memset(head, 0, HEAD_LEN);
+	return known_hosts_base64_decode(base64, len, head) > CIPHER_OFF;
+}
+
+/* Older formats than OpenSSH's have a header line. */
+bool login_format_encrypted(const struct secret *text)
+{
+	uint8_t head[HEAD_LEN];
+
+	if (read_head(text, head))
+		return memcmp(head + CIPHER_OFF - 4, "\0\0\0\4none", 8) != 0;
+	return is_binary(text) ? binary_is_encrypted(text)
+	                       : strstr(text->bytes, "ENCRYPTED") != NULL;
+}
+
+/* libssh has these for connections, but does not open keys with them. */
+bool login_format_has_other_cipher(const struct secret *text)
+{
+	uint8_t head[HEAD_LEN];
+
+	return read_head(text, head) && (memcmp(head + CIPHER_OFF, "chacha20", 8) == 0 ||
+	                                 memcmp(head + CIPHER_OFF + 6, "-gcm", 4) == 0);
 }
 
 ssh_key login_format_import(const struct secret *text, const struct secret *passphrase)

@@ -82,6 +82,14 @@ static ssh_key private_key(struct login *lg, struct login_key *k, bool *wait)
 	*wait = false;
 	if (!k->text || k->refused)
 		return NULL;
+	if (login_format_has_other_cipher(k->text)) {
+		snprintf(
+		    lg->remark, sizeof(lg->remark),
+		    "libssh cannot decrypt the key '%.120s': give it to the agent (ssh-add), or "
+		    "change its cipher: ssh-keygen -p -Z aes256-ctr -f KEY",
+		    k->path);
+		return NULL;
+	}
 	if (k->encrypted && !k->passphrase) {
 		key = import_with_password(lg, k);
 		*wait = !key && !lg->may_ask;

@@ -86,6 +86,9 @@ bool login_blob_equal(const struct login_blob *a, const struct login_blob *b);
 /* A passphrase is needed. */
 bool login_format_encrypted(const struct secret *text);
 
+/* ... and of no use: ssh-keygen -Z has encrypted it with what libssh does not know. */
+bool login_format_has_other_cipher(const struct secret *text);
+
 /* Return: the private key, NULL when the format or the passphrase is wrong. */
 ssh_key login_format_import(const struct secret *text, const struct secret *passphrase);
 

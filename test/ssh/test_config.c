@@ -362,7 +362,7 @@ START_TEST(configuration_is_what_ssh_says)
 	ck_assert_int_eq(ssh_config_resolve(&req, &cfg, &err), 0);
 	ck_assert_uint_eq(cfg.port, 77);
 	ck_assert_str_eq(cfg.hostname, "plain");
-	ck_assert_uint_eq(cfg.default_identities.count, 3);
+	ck_assert_uint_eq(cfg.default_identities.count, 5);
 	ck_assert_uint_ge(cfg.user_known_hosts.count, 1);
 	ssh_config_finish(&cfg);
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);

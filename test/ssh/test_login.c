@@ -280,6 +280,11 @@ START_TEST(encrypted_keys_ask_once)
 		expect_refusal(login_link(keys[i].name), "passphrase");
 		ck_assert_uint_eq(asked_count(), 3);
 	}
+	/* no question where libssh cannot make use of the answer */
+	make("gcm", "-t ed25519 -N secret1 -Z aes256-gcm@openssh.com");
+	askpass("secret1");
+	expect_refusal(login_link("gcm"), "-Z aes256-ctr");
+	ck_assert_uint_eq(asked_count(), 0);
 	/* one that the server does not want is never asked about */
 	shell("ssh-keygen -q -t ed25519 -N secret1 -f %s/stranger", server.dir);
 	askpass("secret1");
