@@ -204,9 +204,6 @@ void fxp_client_abandon(struct fxp_client *c, struct fxr *r);
 /* Everything is answered `lost` now; so is what the callbacks submit meanwhile. */
 void fxp_client_fail_all(struct fxp_client *c);
 
-/* The oldest of `lost`, or NULL. */
-struct fxr *fxp_client_first_lost(struct fxp_client *c);
-
 /* Sends one of `lost` again (state SETUP or UP). */
 void fxp_client_resend(struct fxp_client *c, struct fxr *r);
 
@@ -245,5 +242,9 @@ void fxp_client_move(struct fxp_client *c, struct fxp_lane *lane);
 /* For client.c: the lane a request goes to now, NULL when there is none. */
 struct fxp_lane *fxp_lane_for(struct fxp_client *c, uint32_t wanted, enum lane_class lane_class);
 void fxp_lane_forget_all(struct fxp_client *c);
+
+/* For client.c: a request goes out, `len` bytes on the wire; it has been answered. They feed stats, windows and the log. */
+void fxp_measure_sent(struct fxp_client *c, struct fxr *r, size_t len);
+void fxp_measure_answered(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer);
 
 #endif

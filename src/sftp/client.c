@@ -51,6 +51,16 @@ static void request_free(struct fxr *r)
 	free(r);
 }
 
+/* Among those in flight on its lane. */
+static void attach(struct fxp_client *c, struct fxr *r)
+{
+	hash_add(&c->by_id, &r->by_id, hash_u64(r->id));
+	list_push_back(&r->lane->in_flight, &r->entry);
+	r->lane->in_flight_count++;
+	r->lane->read_count += r->kind == FXR_READ;
+	c->stats.in_flight_count++;
+}
+
 /* Takes a request off whatever it is on. */
 static void detach(struct fxp_client *c, struct fxr *r)
 {
@@ -142,25 +152,6 @@ static uint32_t new_id(struct fxp_client *c)
 	return c->next_id;
 }
 
-static void count_sent(struct fxp_client *c, struct fxr *r, size_t len)
-{
-	if (r->lane->in_flight_count == 0)
-		c->stats.round_trip_count++;
-	c->stats.sent_count[fxr_table[r->kind].type]++;
-	c->stats.in_flight_count++;
-	r->lane->in_flight_count++;
-	r->lane->read_count += r->kind == FXR_READ;
-	r->sent_ms = c->clock->now_ms;
-	if (!r->sent_wall_ms)
-		r->sent_wall_ms = c->clock->wall_ms;
-	if (r->kind == FXR_READ)
-		fxp_window_sent(&c->down_window, &r->sample, (size_t)r->args.len, r->sent_ms);
-	else if (r->kind == FXR_WRITE)
-		fxp_window_sent(&c->up_window, &r->sample, (size_t)r->args.len, r->sent_ms);
-	log_debug(LOG_SFTP, "req=%u lane=%u %s sent, %zu bytes", r->id, r->lane->id,
-	          fxr_table[r->kind].name, len);
-}
-
 static bool handle_usable(const struct fxp_client *c, const struct fxp_handle *h)
 {
 	return h->epoch == c->epoch && h->len > 0;
@@ -218,10 +209,9 @@ static void transmit(struct fxp_client *c, struct fxr *r)
 	list_del(&r->entry);
 	r->lane = lane;
 	fxp_burst_sent(r);
-	count_sent(c, r, p->head_len + p->body_len);
+	fxp_measure_sent(c, r, p->head_len + p->body_len);
 	p->lane = r->lane->id;
-	hash_add(&c->by_id, &r->by_id, hash_u64(r->id));
-	list_push_back(&r->lane->in_flight, &r->entry);
+	attach(c, r);
 	link_send(c->link, p);
 }
 
@@ -332,44 +322,6 @@ static void close_late(struct fxp_client *c, struct fxp_lane *lane, const struct
 	fxp_client_submit_setup(c, FXR_CLOSE, &args, NULL, NULL);
 }
 
-static void log_answer(const struct fxr *r, const struct be_status *st, int64_t rtt_ms)
-{
-	const struct fxr_args *args = &r->args;
-	const char *status = st->code == BE_OK ? "ok" : st->text[0] ? st->text : "refused";
-	char handle[24] = "", what[512] = "";
-
-	if (!log_enabled(LOG_SFTP, LOG_LEVEL_VERBOSE))
-		return;
-	/* The handle itself may be gone by now. */
-	if (r->indexed)
-		snprintf(handle, sizeof(handle), " handle=%u", r->index);
-	if (r->kind == FXR_READ || r->kind == FXR_WRITE)
-		snprintf(what, sizeof(what), " off=%llu len=%llu", (unsigned long long)args->off,
-		         (unsigned long long)args->len);
-	else if (args->path && args->path2)
-		snprintf(what, sizeof(what), " " LOG_NAME " to " LOG_NAME, args->path, args->path2);
-	else if (args->path)
-		snprintf(what, sizeof(what), " " LOG_NAME, args->path);
-	log_verbose(LOG_SFTP, "req=%u %s%s%s: %s in %lld ms", r->id, fxr_table[r->kind].name,
-	            handle, what, status, (long long)rtt_ms);
-}
-
-static void measure(struct fxp_client *c, struct fxr *r, const struct fxr_answer *answer)
-{
-	int64_t rtt_ms = c->clock->now_ms - r->sent_ms;
-	bool ok = answer->status.st.code == BE_OK;
-	size_t len = 0;
-
-	if (c->stats.rtt_min_ms < 0 || rtt_ms < c->stats.rtt_min_ms)
-		c->stats.rtt_min_ms = rtt_ms;
-	if (ok && r->kind == FXR_READ)
-		c->stats.read_len += len = answer->data.len;
-	else if (ok && r->kind == FXR_WRITE)
-		c->stats.written_len += len = (size_t)r->args.len;
-	fxp_window_done(&r->sample, len, c->clock->now_ms);
-	log_answer(r, &answer->status.st, rtt_ms);
-}
-
 void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data *packet, size_t len)
 {
 	struct fxr_answer answer;
@@ -404,7 +356,7 @@ void fxp_client_packet(struct fxp_client *c, struct fxp_lane *lane, struct data 
 	answer.lane = lane->id;
 	if (!r->setup && c->state == FXP_CLIENT_UP)
 		c->answered = true;
-	measure(c, r, &answer);
+	fxp_measure_answered(c, r, &answer);
 	fxp_burst_answered(c, r, &answer);
 	if (!r->done && fxr_table[r->kind].reply == FXR_GET_HANDLE &&
 	    answer.status.st.code == BE_OK && fxp_burst_leaves_open(r, &answer))
@@ -558,11 +510,6 @@ void fxp_client_fail_all(struct fxp_client *c)
 		}
 	} while (any);
 	c->failing = false;
-}
-
-struct fxr *fxp_client_first_lost(struct fxp_client *c)
-{
-	return list_empty(&c->lost) ? NULL : list_entry(c->lost.next, struct fxr, entry);
 }
 
 void fxp_client_resend(struct fxp_client *c, struct fxr *r)

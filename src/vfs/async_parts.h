@@ -27,7 +27,6 @@ struct async {
 	struct list answers; /* acknowledgements on their way up: struct answer */
 	struct timer answer_timer;
 	struct list held; /* struct afile.in_held: closed and not yet sent, oldest first */
-	size_t held_count;
 	struct timer hold_timer;
 	struct list open_files; /* struct afile.entry: what vfs has open */
 
