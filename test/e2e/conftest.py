@@ -43,6 +43,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "own_user: the body runs as the user who started the tests, not as `who`")
+    config.addinivalue_line("markers", "alone: what passes in some time is counted; test/run gives it the machine")
 
 
 # The files that take longest, these first: workers of pytest-xdist take whole files, in this order.

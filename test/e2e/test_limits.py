@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import anybody
 from program import Program, errno_of
 from rawsftp import FX_FAILURE, OPEN, OPENDIR
 from server import SFTP_SERVER, DirectServer
@@ -105,6 +106,7 @@ def resident(pid, what="VmRSS"):
     return int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
+@anybody
 def test_fast_writer_and_stopped_server_stay_within_the_budget(who, direct, mounter, area):
     """200 MiB are written to a server that takes nothing: the writer waits, the daemon keeps no more than it may."""
     budget = 16 * MIB
@@ -136,6 +138,7 @@ def test_fast_writer_and_stopped_server_stay_within_the_budget(who, direct, moun
     assert (area / "big").read_bytes() == data
 
 
+@anybody
 def test_lookups_without_end(who, direct, mounter, area):
     """Of names that are not there: what is remembered of them is bounded. SFTPFS_LOOKUPS=1000000 takes a few minutes."""
     # A listing would answer all of them.
@@ -156,6 +159,7 @@ def test_lookups_without_end(who, direct, mounter, area):
     assert who.call(os.listdir, mount.dir) == []
 
 
+@anybody
 def test_names_that_the_kernel_forgets_are_forgotten(who, direct, mounter, area):
     """A node lives as long as the kernel knows it: many files, made and removed, leave none behind."""
     mount = mounter.direct(who, direct.port, directory=area)
@@ -170,6 +174,7 @@ def test_names_that_the_kernel_forgets_are_forgotten(who, direct, mounter, area)
     wait_until(lambda: status(who, mount.dir)["nodes"] < 100, what="the nodes are gone")
 
 
+@anybody
 def test_huge_directory_streams(who, direct, mounter, area):
     """A directory of more entries than are cached: every name once. With SFTPFS_ENTRIES=200000 all of them would be 38 MB."""
     names = {f"a-name-of-some-length-{i:06d}" for i in range(ENTRIES)}

@@ -248,6 +248,7 @@ def test_relay_counts_frames_by_type_and_round_trips(plain, relays, tmp_path):
     c.close()
 
 
+@pytest.mark.alone
 def test_relay_round_trips_of_a_sliding_window(plain, relays, tmp_path):
     """40 requests with 8 in flight are 5 round trips, not 40. (With a delay: without one replies wait in the client's
     socket, and the relay takes what was handed over for what was read.)"""

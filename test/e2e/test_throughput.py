@@ -195,6 +195,7 @@ def test_interleaved_readers_of_one_descriptor_are_both_followed(near):
     assert counts["down_bytes"] < 1.5 * len(content)  # the first one comes to where the second began
 
 
+@pytest.mark.alone
 def test_several_files_get_fair_shares(near):
     """When the first of eight readers is done, nobody has less than half of a fair share."""
     line = near(rate=200_000_000)
@@ -442,6 +443,7 @@ def test_a_server_that_grants_one_session(top, who, far):
         server.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["read", "write"])
 def test_cold_stat_during_a_copy(far, way):
     """While a copy fills the line, a stat takes two round trips at most: no more than that many bytes go by. (Two
