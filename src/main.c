@@ -71,8 +71,8 @@ static int start_log(const struct options *o, const char *mountpoint)
 	}
 	int r = log_to_file(o->log_file);
 	if (r) {
-		fprintf(stderr, "sftpfs: cannot open log file '%s': %s\n", o->log_file,
-		        strerror(-r));
+		fprintf(stderr, "sftpfs: cannot open log file '%s': %s; choose another place\n",
+		        o->log_file, strerror(-r));
 		return PROGRAM_EXIT_USAGE;
 	}
 	return 0;

@@ -162,8 +162,9 @@ static void explain_expired_password(struct program *p)
 	    !strcasestr(p->error.text, "password change required"))
 		return;
 	memcpy(text, p->error.text, sizeof(text));
+	text[strcspn(text, ";")] = '\0'; /* its own remedy is none */
 	snprintf(p->error.text, sizeof(p->error.text),
-	         "the password has expired: change it with ssh, then mount again (%.200s)", text);
+	         "the password has expired (%.200s); change it with ssh, then mount again", text);
 	p->error.fail = LINK_FAIL_AUTH;
 }
 
@@ -264,8 +265,9 @@ static void on_quiesce(void *ctx)
 
 static int mount_failed(struct program *p, const char *text)
 {
-	snprintf(p->error.text, sizeof(p->error.text), "cannot mount on '%s': %s", p->mountpoint,
-	         text);
+	snprintf(p->error.text, sizeof(p->error.text),
+	         "cannot mount on '%s': %s; check /dev/fuse, package fuse3 and /etc/fuse.conf",
+	         p->mountpoint, text);
 	return PROGRAM_EXIT_MOUNTPOINT;
 }
 

@@ -127,8 +127,8 @@ static int add_scp(struct program *p)
 
 	if (fd < 0) {
 		p->error.fail = LINK_FAIL_SFTP;
-		snprintf(p->error.text, sizeof(p->error.text), "no directory for spool files: %s",
-		         strerror(-fd));
+		snprintf(p->error.text, sizeof(p->error.text),
+		         "no directory for spool files: %s; set TMPDIR", strerror(-fd));
 		return LINK_FAIL_SFTP;
 	}
 	p->scp = scp_backend_create(scp_share_side(p->share), true, inner, &p->clock, fd);
@@ -157,9 +157,10 @@ int program_backend_choose(struct program *p, const char *dir, bool (*step)(stru
 
 	p->dir = dir;
 	if (o->transfer == OPTIONS_TRANSFER_SCP && (!ssh || o->delay_connect)) {
-		snprintf(p->error.text, sizeof(p->error.text),
-		         "transfer=scp needs our own SSH (no ssh_command=), and to ask the server "
-		         "before the mount");
+		snprintf(
+		    p->error.text, sizeof(p->error.text),
+		    "transfer=scp needs our own SSH, and to ask the server before the mount; leave "
+		    "out ssh_command, directport, vsock, passive and delay_connect");
 		return PROGRAM_EXIT_USAGE;
 	}
 	if (ssh) {

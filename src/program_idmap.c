@@ -50,7 +50,8 @@ static int add_line(struct idmap *m, enum idmap_side side, char *line)
 
 static int fail(struct program *p, const char *path, const char *why)
 {
-	snprintf(p->error.text, sizeof(p->error.text), "cannot use '%s': %s", path, why);
+	snprintf(p->error.text, sizeof(p->error.text),
+	         "cannot use '%s': %s; check uidfile and gidfile", path, why);
 	return PROGRAM_EXIT_USAGE;
 }
 
@@ -86,9 +87,9 @@ static int read_file(struct program *p, struct idmap *m, enum idmap_side side, c
 		if (!from && fd >= 0)
 			close(fd);
 	} else if ((st.st_uid != getuid() && st.st_uid != 0) || (st.st_mode & 022)) {
-		r = fail(p, path,
-		         "it must belong to you and be writable by nobody else "
-		         "(chmod go-w)");
+		r = fail(
+		    p, path,
+		    "it must belong to you and be writable by nobody else (chown, chmod go-w)");
 	} else {
 		r = read_lines(p, m, side, path, from);
 	}

@@ -114,7 +114,7 @@ static struct link *command_link(const struct options *o, struct link_error *err
 	int r = build_command(o, &argv, &options_at);
 
 	if (r == -EINVAL)
-		set_error(error, LINK_FAIL_NONE, "ssh_command is empty");
+		set_error(error, LINK_FAIL_NONE, "ssh_command is empty; name a program");
 	else if (r == 0)
 		l = mux_link_create(argv.at, options_at);
 	options_list_finish(&argv);

@@ -42,7 +42,7 @@ enum link_fail {
 
 struct link_error {
 	enum link_fail fail;
-	char text[512]; /* one line for people: cause and remedy, no secrets */
+	char text[1024]; /* one line for people: "cause; remedy", no secrets */
 };
 
 /* An outgoing packet: head, then body. Owned by the link from link_send() on. */

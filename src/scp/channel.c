@@ -105,7 +105,7 @@ static void on_lane_open(void *ctx, uint32_t lane, const struct link_error *erro
 		pump(pool);
 		return;
 	}
-	snprintf(ch->said, sizeof(ch->said), "%s", error->text);
+	snprintf(ch->said, sizeof(ch->said), "%.500s", error->text);
 	end(ch, SCP_END_REFUSED, -1);
 	pump(pool);
 }

@@ -85,21 +85,26 @@ static void first_seen(struct scp_shell *sh, const struct shell_reply *reply)
 	if (reply->st.code == BE_LOST)
 		return; /* session_down() reports */
 	if (reply->st.code == BE_NO_SUCH_FILE) {
-		refuse_root(sh, "no such file or directory");
+		refuse_root(sh, "no such file or directory; check what stands behind the colon");
 		return;
 	}
 	if (reply->st.code != BE_OK) {
-		refuse_root(sh, reply->st.code == BE_PERMISSION_DENIED ? "permission denied"
-		                : reply->st.err == ENOTDIR             ? "not a directory"
-		                : reply->st.text[0]                    ? reply->st.text
-		                                                       : "failure");
+		refuse_root(sh, reply->st.code == BE_PERMISSION_DENIED
+		                    ? "permission denied; choose another directory or login"
+		                : reply->st.err == ENOTDIR
+		                    ? "not a directory; choose the one that it is in"
+		                : reply->st.text[0] ? reply->st.text
+		                                    : "failure");
 		return;
 	}
 	while (len && body[len - 1] == '\n')
 		len--;
 	end = memrchr(body, '\n', len);
 	if (!end || body[0] != '/' || !shell_attr(sh, reply, &sh->root_attr, &sh->root_id)) {
-		refuse_root(sh, "the server's shell tells no absolute path and attributes");
+		refuse_root(
+		    sh,
+		    "the server's shell tells no absolute path and attributes; check that the login "
+		    "has a POSIX shell with stat or ls");
 		return;
 	}
 	sh->root = strndup(body, (size_t)(end - body));

@@ -329,8 +329,8 @@ static bool take_greeting(struct scp_shell *sh)
 	if (!at) {
 		if (sh->in.len > GREETING_LEN_MAX)
 			session_break(sh, LINK_FAIL_SFTP,
-			              "the server's shell does not answer: it "
-			              "may not be a POSIX shell");
+			              "the server's shell does not answer; check that the login "
+			              "has a POSIX shell");
 		return false;
 	}
 	at += SCP_SHELL_GREETING_LEN;
@@ -394,7 +394,9 @@ static void on_lane_closed(void *ctx, uint32_t lane, int exit_status)
 
 	if (lane != sh->lane)
 		return;
-	session_break(sh, LINK_FAIL_SFTP, "the server's shell ended with exit status %d%s%s",
+	session_break(sh, LINK_FAIL_SFTP,
+	              "the server's shell ended with exit status %d%s%s; check that the login may "
+	              "run commands",
 	              exit_status, sh->said[0] ? ": " : "", sh->said);
 }
 

@@ -249,14 +249,19 @@ static void on_version(struct fxp_client *c, struct fxp_lane *lane, uint8_t *byt
 		FXP_REJECT(&in, "type");
 	version = fxp_ext_get_version(&in, &exts);
 	if (fxp_in_failed(&in)) {
-		fxp_client_break(c, LINK_FAIL_SFTP,
-		                 "the server does not speak SFTP: bad field \"%s\" in %s", in.field,
-		                 in.packet);
+		fxp_client_break(
+		    c, LINK_FAIL_SFTP,
+		    "the server does not speak SFTP: bad field \"%s\" in %s; check what it runs "
+		    "(sftp_server), or use -o transfer=scp",
+		    in.field, in.packet);
 		return;
 	}
 	if (version != FXP_VERSION_3) {
-		fxp_client_break(c, LINK_FAIL_SFTP,
-		                 "the server speaks SFTP version %u, version 3 is needed", version);
+		fxp_client_break(
+		    c, LINK_FAIL_SFTP,
+		    "the server speaks SFTP version %u, version 3 is needed; use another server "
+		    "(sftp_server), or -o transfer=scp",
+		    version);
 		return;
 	}
 	lane->state = FXP_LANE_UP;
@@ -316,10 +321,14 @@ static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
 	 * connection, so it is one.
 	 */
 	if (exit_status >= 0)
-		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended with exit status %d%s%s",
-		                 exit_status, lane->said[0] ? ": " : "", lane->said);
+		fxp_client_break(
+		    c, LINK_FAIL_SFTP,
+		    "the SFTP server ended with exit status %d%s%s; check what it runs "
+		    "(sftp_server)",
+		    exit_status, lane->said[0] ? ": " : "", lane->said);
 	else
-		fxp_client_break(c, LINK_FAIL_SFTP, "the SFTP server ended");
+		fxp_client_break(c, LINK_FAIL_SFTP,
+		                 "the SFTP server ended; check what it runs (sftp_server)");
 }
 
 const struct link_events fxp_lane_link_events = {

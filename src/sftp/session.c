@@ -151,9 +151,9 @@ static const char *why(const struct fxp_status *st)
 {
 	switch (st->st.code) {
 	case BE_NO_SUCH_FILE:
-		return "no such file or directory";
+		return "no such file or directory; check what stands behind the colon";
 	case BE_PERMISSION_DENIED:
-		return "permission denied";
+		return "permission denied; choose another directory or login";
 	default:
 		return st->text[0] ? st->text : "failure";
 	}
@@ -169,8 +169,10 @@ static void first_seen(struct fxp_backend *fb)
 		return;
 	}
 	if (!is_dir(&s->attr)) {
-		fxp_client_break(&fb->client, LINK_FAIL_SFTP,
-		                 "remote directory \"%s\": not a directory", s->asked_root);
+		fxp_client_break(
+		    &fb->client, LINK_FAIL_SFTP,
+		    "remote directory \"%s\": not a directory; choose the one that it is in",
+		    s->asked_root);
 		return;
 	}
 	s->root_attr = s->attr;
@@ -219,9 +221,11 @@ static void root_answered(struct fxp_backend *fb)
 	if (--s->pending || fb->client.broken)
 		return;
 	if (!s->root) {
-		fxp_client_break(&fb->client, LINK_FAIL_SFTP,
-		                 "remote directory \"%s\": the server tells no absolute path",
-		                 s->asked_root);
+		fxp_client_break(
+		    &fb->client, LINK_FAIL_SFTP,
+		    "remote directory \"%s\": the server tells no absolute path; name one that "
+		    "begins with a slash",
+		    s->asked_root);
 		return;
 	}
 	if (s->state == SESSION_STARTING)

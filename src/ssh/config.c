@@ -198,7 +198,8 @@ static int keep_descriptors(char *const *identities, const char *keyword, struct
 		if (fd < 0)
 			continue;
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC)) {
-			conn_error(err, LINK_FAIL_NONE, "identity '%s': %s", value,
+			conn_error(err, LINK_FAIL_NONE,
+			           "identity '%s': %s; open that descriptor for us", value,
 			           strerror(errno));
 			return -EINVAL;
 		}
@@ -241,7 +242,7 @@ static int apply_host_keys(struct ssh_config *c, const struct ssh_request *req,
 			conn_error(
 			    err, LINK_FAIL_NONE,
 			    "host_key '%.200s' is neither a fingerprint nor a public key nor a "
-			    "file of them: %s",
+			    "file of them: %s; see what 'ssh-keygen -l' prints",
 			    req->host_keys[i], strerror(-rc));
 			return -EINVAL;
 		}

@@ -27,9 +27,11 @@ static int expand_string(const struct ssh_config *c, char **at, const char *what
 		return 0;
 	text = config_expand(c, *at);
 	if (!text) {
-		conn_error(err, LINK_FAIL_NONE,
-		           "ssh configuration: %s '%s' has an unknown token or variable", what,
-		           *at);
+		conn_error(
+		    err, LINK_FAIL_NONE,
+		    "ssh configuration: %s '%s' has an unknown token or variable; see TOKENS in "
+		    "ssh_config(5)",
+		    what, *at);
 		return -EINVAL;
 	}
 	free(*at);

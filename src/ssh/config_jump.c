@@ -100,7 +100,7 @@ int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link
 	if (req->jump_depth == JUMP_MAX) {
 		conn_error(err, LINK_FAIL_NONE,
 		           "ssh configuration: more than %d jump hosts, the last "
-		           "one is '%s': do they name each other?",
+		           "one is '%s'; check that they do not name each other",
 		           JUMP_MAX, c->host);
 		return -EINVAL;
 	}
@@ -112,7 +112,7 @@ int config_jump(const struct ssh_request *req, struct ssh_config *c, struct link
 		*last = '\0';
 	if (parse_hop(last ? last + 1 : list, &hop)) {
 		conn_error(err, LINK_FAIL_NONE,
-		           "ssh configuration: ProxyJump '%s' is not a list of "
+		           "ssh configuration: ProxyJump '%s' has another form; give a list of "
 		           "[user@]host[:port]",
 		           c->proxy_jump);
 		rc = -EINVAL;

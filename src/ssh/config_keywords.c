@@ -322,7 +322,8 @@ int config_keyword_apply(struct ssh_config *c, const struct config_keyword *k, c
 	int rc = k->apply(c, value, (char *)c + k->member);
 
 	if (rc == -EINVAL)
-		conn_error(err, LINK_FAIL_NONE, "ssh configuration: '%s' is not a value of '%s'",
+		conn_error(err, LINK_FAIL_NONE,
+		           "ssh configuration: '%s' is not a value of '%s'; see ssh_config(5)",
 		           value, k->name);
 	return rc;
 }

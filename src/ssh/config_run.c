@@ -69,7 +69,7 @@ static void explain(const struct child *ch, struct link_error *err)
 		child_last_line(ch, line, sizeof(line));
 	for (size_t n = strlen(line); n > 0 && (unsigned char)line[n - 1] <= ' ';)
 		line[--n] = '\0'; /* ssh ends its lines with "\r\n" */
-	conn_error(err, LINK_FAIL_NONE, "ssh configuration: %s",
+	conn_error(err, LINK_FAIL_NONE, "ssh configuration: %s; correct it (see ssh_config(5))",
 	           line[0] ? line : "'ssh -G' failed without a word");
 }
 

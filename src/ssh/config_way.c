@@ -94,19 +94,20 @@ static int set_proxy(const struct ssh_request *req, struct ssh_config *c, struct
 		    is_exempt(c->hostname, environment("no_proxy", "NO_PROXY")))
 			return 0;
 	} else if (c->proxy_command) {
-		conn_error(err, LINK_FAIL_NONE, "only one of proxy and ProxyCommand can be used");
+		conn_error(err, LINK_FAIL_NONE,
+		           "proxy and ProxyCommand are both set; leave one out");
 		return -EINVAL;
 	}
 	rc = proxy_parse(url, &c->proxy);
 	if (rc == -EINVAL)
 		conn_error(err, LINK_FAIL_NONE,
-		           "%s is not socks4://, socks4a://, socks5:// or http:// and "
-		           "[user@]host[:port]",
+		           "%s has another form; give socks4://, socks4a://, socks5:// or "
+		           "http:// and [user@]host[:port]",
 		           automatic ? "ALL_PROXY" : "the value of proxy");
 	/* Everybody can read command lines. */
 	if (!rc && !automatic && c->proxy.password) {
 		conn_error(err, LINK_FAIL_NONE,
-		           "a password does not belong into proxy=: use "
+		           "a password does not belong into proxy=; use "
 		           "proxy_password_file");
 		rc = -EINVAL;
 	}
@@ -129,7 +130,8 @@ int config_way(const struct ssh_request *req, struct ssh_config *c, struct link_
 		c->proxy.password = NULL;
 		rc = read_password(req->proxy_password_file, &c->proxy.password);
 		if (rc) {
-			conn_error(err, LINK_FAIL_NONE, "cannot read proxy_password_file '%s': %s",
+			conn_error(err, LINK_FAIL_NONE,
+			           "cannot read proxy_password_file '%s': %s; check it",
 			           req->proxy_password_file, strerror(-rc));
 			rc = -EINVAL;
 		}

@@ -192,7 +192,8 @@ void conn_lane_received(struct lane *l, const uint8_t *bytes, size_t len)
 	if (rc == -EMSGSIZE)
 		conn_fail(l->conn, LINK_FAIL_SFTP,
 		          "the server sent a packet of %zu bytes where at most %zu are allowed: "
-		          "it does not speak SFTP, or a login script prints text",
+		          "it does not speak SFTP, or a login script prints text; check what "
+		          "'ssh HOST true' prints",
 		          l->framer.packet_len, l->framer.packet_len_max);
 	else if (rc)
 		conn_fail(l->conn, LINK_FAIL_NETWORK, "out of memory");

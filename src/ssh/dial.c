@@ -111,6 +111,15 @@ static int lookup_start(struct lookup *lk)
 	return -rc;
 }
 
+static const char *lookup_remedy(const struct dial *d, int rc)
+{
+	if (rc == EAI_AGAIN)
+		return "check the name server, or try again";
+	if (d->family != AF_UNSPEC)
+		return "check the name, or leave AddressFamily (-4, -6) to us";
+	return "check the name, or name the address with HostName";
+}
+
 /* Return: 0 with `*out` to be unreferenced, or a negative errno with `err` filled. */
 static int lookup(struct conn *c, const struct dial *d, int64_t deadline_ms, struct lookup **out,
                   struct link_error *err)
@@ -126,15 +135,18 @@ static int lookup(struct conn *c, const struct dial *d, int64_t deadline_ms, str
 	if (rc == 0)
 		rc = conn_wait(c, &pfd, 1, deadline_ms);
 	if (rc == 0) {
-		conn_error(err, LINK_FAIL_NETWORK, "looking up '%s' timed out after %u s", d->host,
-		           d->timeout_s);
+		conn_error(err, LINK_FAIL_NETWORK,
+		           "looking up '%s' timed out after %u s; check the name server, or raise "
+		           "ConnectTimeout",
+		           d->host, d->timeout_s);
 		rc = -ETIMEDOUT;
 	}
 	if (rc < 0)
 		goto unref;
 	if (atomic_load(&lk->done) && lk->rc) {
-		conn_error(err, LINK_FAIL_NETWORK, "cannot find host '%s': %s", d->host,
-		           lk->rc == EAI_SYSTEM ? strerror(lk->sys_errno) : gai_strerror(lk->rc));
+		conn_error(err, LINK_FAIL_NETWORK, "cannot find host '%s': %s; %s", d->host,
+		           lk->rc == EAI_SYSTEM ? strerror(lk->sys_errno) : gai_strerror(lk->rc),
+		           lookup_remedy(d, lk->rc));
 		rc = -ENOENT;
 		goto unref;
 	}
@@ -270,21 +282,36 @@ static void add_failure(struct buf *why, const struct dial *d, const struct addr
 	buf_add_str(why, error == ETIMEDOUT ? "timed out" : strerror(error));
 }
 
+/* For the last address that was tried. */
+static const char *remedy(bool bound, int error)
+{
+	if (!bound)
+		return "choose a local end with BindAddress, BindInterface and bind_port";
+	switch (error) {
+	case ECONNREFUSED:
+		return "check that the server runs and listens on this port";
+	case ETIMEDOUT:
+		return "check that the host is up and no firewall is in between, or raise "
+		       "ConnectTimeout";
+	default:
+		return "check the address and the network";
+	}
+}
+
 /* Every address once; `err` is filled on failure. Return: as dial_tcp(). */
 static int dial_addresses(struct conn *c, const struct dial *d, const struct addrinfo *addresses,
                           int64_t deadline_ms, struct link_error *err)
 {
 	int64_t now_ms, left_ms, share_ms;
 	struct buf why = {.max_len = 400};
-	int left_count = 0, rc = -EADDRNOTAVAIL;
-	bool several;
+	int left_count = 0, rc = -ETIMEDOUT;
+	bool several, bound = true;
 
 	for (const struct addrinfo *ai = addresses; ai; ai = ai->ai_next)
 		left_count++;
 	several = left_count > 1;
 	for (const struct addrinfo *ai = addresses; ai; ai = ai->ai_next, left_count--) {
-		bool bound = true;
-
+		bound = true;
 		/* A dead address must not use up the time of the ones behind it. */
 		now_ms = conn_now_ms();
 		left_ms = deadline_ms - now_ms;
@@ -299,8 +326,9 @@ static int dial_addresses(struct conn *c, const struct dial *d, const struct add
 		add_failure(&why, d, ai, bound, several, -rc);
 	}
 	if (rc < 0 && rc != -ECANCELED)
-		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %.*s", d->host,
-		           d->port, (int)why.len, why.len ? (const char *)why.bytes : "");
+		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to '%s' port %u: %.*s; %s",
+		           d->host, d->port, (int)why.len, why.len ? (const char *)why.bytes : "",
+		           remedy(bound, -rc));
 	buf_finish(&why);
 	return rc;
 }

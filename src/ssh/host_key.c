@@ -133,7 +133,8 @@ static int ask_user(struct ssh_conn *sc, const struct server_key *k, const char 
 			break;
 		snprintf(text, sizeof(text), "Please type 'yes', 'no' or the fingerprint: ");
 	}
-	conn_error(err, LINK_FAIL_HOSTKEY, "the host key of '%s' was not accepted (%s)",
+	conn_error(err, LINK_FAIL_HOSTKEY,
+	           "the host key of '%s' was not accepted (%s); check it with the server's owner",
 	           sc->cfg.host, k->fingerprint);
 	return -EACCES;
 }
@@ -164,7 +165,8 @@ static int refuse_changed(struct ssh_conn *sc, const struct known_hosts *kh,
 {
 	conn_error(err, LINK_FAIL_HOSTKEY,
 	           "the %s host key of '%s' HAS CHANGED: somebody may be in between, or the host "
-	           "was reinstalled; it is now %s, the known one is in '%s' line %u",
+	           "was reinstalled; it is now %s, the known one is in '%s' line %u; if the "
+	           "server's owner confirms the new one, remove that line",
 	           short_type(k->type), sc->cfg.host, k->fingerprint, kh->files.at[e->file],
 	           e->line);
 	return -EACCES;
@@ -179,7 +181,7 @@ static int refuse_revoked(struct ssh_conn *sc, const char *path, unsigned line,
 		snprintf(where, sizeof(where), " line %u", line);
 	conn_error(
 	    err, LINK_FAIL_HOSTKEY,
-	    "the %s host key of '%s' (%s) is revoked by '%s'%s: the server must get a new one",
+	    "the %s host key of '%s' (%s) is revoked by '%s'%s; the server must get a new one",
 	    short_type(k->type), sc->cfg.host, k->fingerprint, path, where);
 	return -EACCES;
 }
@@ -195,7 +197,8 @@ static int check_revoked_file(struct ssh_conn *sc, const struct server_key *k,
 		return 0;
 	if (rc > 0)
 		return refuse_revoked(sc, path, line, k, err);
-	conn_error(err, LINK_FAIL_HOSTKEY, "cannot read RevokedHostKeys '%s': %s", path,
+	conn_error(err, LINK_FAIL_HOSTKEY,
+	           "cannot read RevokedHostKeys '%s': %s; check it, or set it to none", path,
 	           rc == -ENOEXEC   ? "it is a binary list, and there is no ssh-keygen to read it"
 	           : rc == -EBADMSG ? "it is a damaged binary list"
 	                            : strerror(-rc));
@@ -295,7 +298,8 @@ static int pin(struct ssh_conn *sc, struct server_key *k, struct link_error *err
 		return 0;
 	conn_error(
 	    err, LINK_FAIL_HOSTKEY,
-	    "the host key of '%s' is not the one it had when it was mounted: it is now %s %s",
+	    "the host key of '%s' is not the one it had when it was mounted: it is now %s %s; if "
+	    "the server's owner confirms it, unmount and mount again",
 	    sc->cfg.host, short_type(k->type), k->fingerprint);
 	return -EACCES;
 }

@@ -101,7 +101,9 @@ static int build_argv(const struct ssh_config *cfg, const struct config_token *t
 
 static int command_failed(const char *command, const char *why, struct link_error *err)
 {
-	conn_error(err, LINK_FAIL_HOSTKEY, COMMAND_NAME " '%.200s' failed: %.200s", command, why);
+	conn_error(err, LINK_FAIL_HOSTKEY,
+	           COMMAND_NAME " '%.200s' failed: %.200s; correct it, or set it to none", command,
+	           why);
 	return -EACCES;
 }
 

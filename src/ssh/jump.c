@@ -35,6 +35,9 @@
 #define UP_BUFFER_LEN   (128 << 10)
 #define DOWN_BUFFER_LEN (1 << 20)
 
+/* "Administratively prohibited", RFC 4254 section 5.1. */
+#define PROHIBITED 1
+
 /* Rounds before everything else gets its turn. */
 #define ROUNDS 64
 
@@ -155,6 +158,20 @@ struct ssh_conn *jump_broken(struct ssh_conn *sc)
 
 /* --- the way on ---------------------------------------------------------------------------- */
 
+/* libssh has "Channel opening failure: channel 43 error (2) Connection refused". */
+static void explain_refusal(struct ssh_conn *hop, const struct ssh_config *to,
+                            struct link_error *err)
+{
+	const char *text = ssh_get_error(hop->session), *code = strstr(text, "error (");
+	const char *words = code ? strchr(code, ')') : NULL;
+	bool prohibited = code && atoi(code + strlen("error (")) == PROHIBITED;
+
+	conn_error(err, LINK_FAIL_PROXY, "it cannot reach '%s' port %u: %.300s; %s", to->hostname,
+	           to->port, words && words[1] ? words + 2 : text,
+	           prohibited ? "it must allow that (AllowTcpForwarding, PermitOpen)"
+	                      : "check name and port as this jump host sees them");
+}
+
 static int open_channel(struct ssh_conn *hop, const struct ssh_config *to, struct link_error *err)
 {
 	int64_t deadline_ms = conn_now_ms() + (int64_t)to->connect_timeout_s * 1000;
@@ -172,17 +189,18 @@ static int open_channel(struct ssh_conn *hop, const struct ssh_config *to, struc
 			continue;
 		if (n == 0)
 			conn_error(err, LINK_FAIL_PROXY,
-			           "it did not reach '%s' port %u within %u s", to->hostname,
-			           to->port, to->connect_timeout_s);
+			           "it did not reach '%s' port %u within %u s; check the host and "
+			           "the way there, or raise ConnectTimeout",
+			           to->hostname, to->port, to->connect_timeout_s);
 		else if (n > 0)
-			conn_error(err, LINK_FAIL_PROXY, "connection lost: %s",
+			conn_error(err, LINK_FAIL_PROXY,
+			           "connection lost: %s; try again, its log may tell more",
 			           ssh_conn_reason(hop));
 		return n == 0 ? -ETIMEDOUT : n > 0 ? -EPIPE : n;
 	}
 	if (rc == SSH_OK)
 		return 0;
-	conn_error(err, LINK_FAIL_PROXY, "it cannot reach '%s' port %u: %s", to->hostname, to->port,
-	           ssh_get_error(hop->session));
+	explain_refusal(hop, to, err);
 	return -ECONNREFUSED;
 }
 
@@ -213,7 +231,7 @@ static void name_hop(const struct ssh_conn *hop, struct link_error *err)
 
 	/* One further out has named itself. */
 	if (why.text[0] && strncmp(why.text, "jump host ", 10) != 0)
-		conn_error(err, why.fail, "jump host '%s': %.400s", hop->cfg.host, why.text);
+		conn_error(err, why.fail, "jump host '%s': %.900s", hop->cfg.host, why.text);
 	/* What concerns the way there is not the server's network. */
 	if (err->fail == LINK_FAIL_NETWORK)
 		err->fail = LINK_FAIL_PROXY;

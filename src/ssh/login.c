@@ -242,6 +242,16 @@ static int usable_methods(const struct login *lg)
 	return usable & lg->methods;
 }
 
+static const char *remedy(const struct login *lg)
+{
+	if (lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
+		return "check the user and the password";
+	if (lg->methods & SSH_AUTH_METHOD_PUBLICKEY)
+		return "check the user, and name the right key with IdentityFile";
+	return usable_methods(lg) ? "check the user and what he has to log in with"
+	                          : "log in another way, or use -o ssh_command=ssh";
+}
+
 static void explain_denied(struct login *lg, struct link_error *err)
 {
 	const struct ssh_config *cfg = &lg->sc->cfg;
@@ -266,7 +276,9 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	if (lg->remark[0])
 		buf_addf(&b, "; %s", lg->remark);
 	else if (lg->agent_error)
-		buf_addf(&b, "; the agent does not answer: %s", strerror(-lg->agent_error));
+		buf_addf(&b,
+		         "; the agent does not answer: %s; check SSH_AUTH_SOCK and IdentityAgent",
+		         strerror(-lg->agent_error));
 	else if (!prompt_possible(&lg->prompt) && !lg->sc->conn.first_done &&
 	         !cfg->password_stdin &&
 	         usable & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
@@ -274,6 +286,8 @@ static void explain_denied(struct login *lg, struct link_error *err)
 		                "password_stdin)");
 	else if (!lg->tried && usable & SSH_AUTH_METHOD_GSSAPI_MIC)
 		buf_add_str(&b, "; there is no Kerberos ticket (see kinit)");
+	else
+		buf_addf(&b, "; %s", remedy(lg));
 	conn_error(err, LINK_FAIL_AUTH, "%s",
 	           buf_failed(&b) ? "login refused" : (const char *)b.bytes);
 	buf_finish(&b);
@@ -328,7 +342,9 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 	if (lg->error == -ECANCELED)
 		return -ECANCELED;
 	if (lg->error == -ETIMEDOUT) {
-		conn_error(err, LINK_FAIL_NETWORK, "the login to '%s' did not end within %u s",
+		conn_error(err, LINK_FAIL_NETWORK,
+		           "the login to '%s' did not end within %u s; try again, or raise "
+		           "-o login_timeout",
 		           cfg->host, cfg->login_timeout_s);
 		return -ETIMEDOUT;
 	}
@@ -337,8 +353,9 @@ static int explain_stopped(struct login *lg, struct link_error *err)
 		return explain_expired(lg, err);
 	if (strcasestr(reason, "too many authentication failures"))
 		return explain_too_many(lg, reason, err);
-	conn_error(err, LINK_FAIL_NETWORK, "connection to '%s' lost during login: %s", cfg->host,
-	           reason);
+	conn_error(err, LINK_FAIL_NETWORK,
+	           "connection to '%s' lost during login: %s; try again, its log may tell more",
+	           cfg->host, reason);
 	return -EPIPE;
 }
 

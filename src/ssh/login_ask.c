@@ -35,8 +35,9 @@ struct secret *login_given_password(struct login *lg)
 
 		sc->store.stdin_read = true;
 		if (rc && !lg->remark[0])
-			snprintf(lg->remark, sizeof(lg->remark),
-			         "there is no password on standard input");
+			snprintf(
+			    lg->remark, sizeof(lg->remark),
+			    "there is no password on standard input; give it as the first line");
 	}
 	return sc->store.password;
 }

@@ -63,7 +63,9 @@ static ssh_key import_asking(struct login *lg, struct login_key *k)
 	if (!key) {
 		k->refused = true;
 		snprintf(lg->remark, sizeof(lg->remark),
-		         "the passphrase of the key '%.120s' is not known", k->path);
+		         "the passphrase of the key '%.120s' is not known; check it, or give "
+		         "the key to the agent (ssh-add)",
+		         k->path);
 	}
 	return key;
 }

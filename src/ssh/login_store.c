@@ -175,7 +175,8 @@ static struct secret *read_key(struct login_store *st, const char *path, bool is
 		text = read_file(path, &info);
 	}
 	if (!text && (!is_default || errno != ENOENT))
-		remark(st, false, "cannot read the identity '%.120s': %s", path, strerror(errno));
+		remark(st, false, "cannot read the identity '%.120s': %s; check IdentityFile", path,
+		       strerror(errno));
 	if (text && fd < 0 && !permissions_ok(st, path, &info)) {
 		secret_destroy(text);
 		return NULL;
@@ -226,7 +227,8 @@ static void load_certificate(struct login_store *st, const char *path, bool name
 		return;
 	if (ssh_pki_import_cert_file(path, &c->key) != SSH_OK) {
 		c->key = NULL;
-		remark(st, false, "cannot read the certificate '%.120s'", path);
+		remark(st, false, "cannot read the certificate '%.120s'; check CertificateFile",
+		       path);
 		return;
 	}
 	blob_init(&c->blob, c->key);

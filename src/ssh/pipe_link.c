@@ -78,8 +78,8 @@ static int connect_command(struct pipe_link *p, struct link_error *err)
 		flags |= CHILD_GROUP;
 	rc = child_spawn(&p->child, p->argv, flags);
 	if (rc) {
-		conn_error(err, LINK_FAIL_NETWORK, "cannot run '%s': %s", p->argv[0],
-		           strerror(-rc));
+		conn_error(err, LINK_FAIL_NETWORK, "cannot run '%s': %s; check ssh_command",
+		           p->argv[0], strerror(-rc));
 		return rc;
 	}
 	p->in = p->out = p->child.fd;
@@ -147,7 +147,9 @@ fail:
 	if (fd >= 0)
 		close(fd);
 	if (rc != -ECANCELED)
-		conn_error(err, LINK_FAIL_NETWORK, "cannot connect to vsock %u:%u: %s",
+		conn_error(err, LINK_FAIL_NETWORK,
+		           "cannot connect to vsock %u:%u: %s; check that the machine runs and "
+		           "that its SFTP server listens there",
 		           p->vsock_cid, p->vsock_port, strerror(-rc));
 	return rc;
 }
@@ -155,8 +157,9 @@ fail:
 static int connect_fds(struct pipe_link *p, struct link_error *err)
 {
 	if (p->given_in < 0) {
-		conn_error(err, LINK_FAIL_NETWORK,
-		           "the given connection has ended and cannot be opened again");
+		conn_error(
+		    err, LINK_FAIL_NETWORK,
+		    "the given connection has ended and cannot be opened again; mount again");
 		return -ENOTCONN;
 	}
 	p->in = p->given_in;
@@ -280,8 +283,9 @@ static int command_ended(struct pipe_link *p, struct link_error *err)
 	else if (status >= 0 && WIFSIGNALED(status))
 		snprintf(how, sizeof(how), "was killed by signal %d", WTERMSIG(status));
 	child_last_line(&p->child, line, sizeof(line));
-	conn_error(err, p->heard ? LINK_FAIL_NETWORK : classify(&p->child), "'%s' %s%s%s",
-	           p->argv[0], how, line[0] ? ": " : "", line);
+	conn_error(err, p->heard ? LINK_FAIL_NETWORK : classify(&p->child),
+	           "'%s' %s%s%s; make it work by hand first", p->argv[0], how, line[0] ? ": " : "",
+	           line);
 	return -EPIPE;
 }
 
@@ -291,9 +295,12 @@ static int pipe_ended(struct pipe_link *p, int error, struct link_error *err)
 		return command_ended(p, err);
 	if (error)
 		conn_error(err, LINK_FAIL_NETWORK, "connection lost: %s", strerror(error));
+	else if (p->heard)
+		conn_error(err, LINK_FAIL_NETWORK, "the server closed the connection");
 	else
-		conn_error(err, p->heard ? LINK_FAIL_NETWORK : LINK_FAIL_SFTP,
-		           "the server closed the connection");
+		conn_error(err, LINK_FAIL_SFTP,
+		           "the server closed the connection without a word; check that it is an "
+		           "SFTP server");
 	return error ? -error : -EPIPE;
 }
 

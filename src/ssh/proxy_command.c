@@ -50,9 +50,11 @@ static int take_descriptor(struct ssh_conn *sc, struct link_error *err)
 	int fd = rc > 0 ? receive_descriptor(sc->proxy.fd) : rc < 0 ? rc : -ETIMEDOUT;
 
 	if (fd == -ETIMEDOUT)
-		conn_error(err, LINK_FAIL_PROXY,
-		           "the proxy for '%s' passed no descriptor within %u s (ProxyUseFdpass)",
-		           sc->cfg.host, sc->cfg.connect_timeout_s);
+		conn_error(
+		    err, LINK_FAIL_PROXY,
+		    "the proxy for '%s' passed no descriptor within %u s; check ProxyCommand and "
+		    "ProxyUseFdpass",
+		    sc->cfg.host, sc->cfg.connect_timeout_s);
 	else if (fd < 0 && fd != -ECANCELED)
 		ssh_conn_proxy_error(sc, err);
 	child_end(&sc->proxy, true);
@@ -73,7 +75,8 @@ int proxy_command_connect(struct ssh_conn *sc, struct link_error *err)
 		flags |= CHILD_GROUP;
 	rc = child_spawn_shell(&sc->proxy, sc->cfg.proxy_command, flags);
 	if (rc) {
-		conn_error(err, LINK_FAIL_PROXY, "cannot run the proxy command: %s", strerror(-rc));
+		conn_error(err, LINK_FAIL_PROXY,
+		           "cannot run the proxy command: %s; check ProxyCommand", strerror(-rc));
 		return rc;
 	}
 	sc->address[0] = '\0';

@@ -61,12 +61,15 @@ static int explain(const struct proxy_talk *t, ssize_t rc, struct link_error *er
 
 	if (rc == -ECANCELED)
 		return -ECANCELED;
-	conn_error(err, LINK_FAIL_PROXY, "proxy '%s' port %u: cannot reach '%s' port %u: %s",
+	conn_error(err, LINK_FAIL_PROXY, "proxy '%s' port %u: cannot reach '%s' port %u: %s; %s",
 	           p->host, p->port, t->host, t->port,
 	           t->error[0]         ? t->error
 	           : rc == 0           ? "it does not answer"
 	           : rc == -ECONNRESET ? "it closed the connection"
-	                               : strerror((int)-rc));
+	                               : strerror((int)-rc),
+	           rc == -EACCES         ? "check the user in -o proxy and proxy_password_file"
+	           : rc == -ECONNREFUSED ? "check the host, and that the proxy allows it"
+	                                 : "check kind, host and port in -o proxy");
 	return rc ? (int)rc : -ETIMEDOUT;
 }
 

@@ -140,7 +140,8 @@ static void refuse_sftp(struct ssh_lane *sl)
 	if (ssh_conn_is_dead(sc))
 		return;
 	if (sc->cfg.sftp_server)
-		conn_error(&err, LINK_FAIL_SFTP, "'%s' refuses to run its SFTP server '%s'",
+		conn_error(&err, LINK_FAIL_SFTP,
+		           "'%s' refuses to run its SFTP server '%s'; check -o sftp_server",
 		           sc->cfg.host, sc->cfg.sftp_server);
 	else
 		conn_error(&err, LINK_FAIL_SFTP,

@@ -45,7 +45,7 @@ static int ask_proxy_password(struct ssh_conn *sc, struct link_error *err)
 	rc = prompt_ask(&prompt, PROMPT_SECRET, text, &proxy->password);
 	if (rc)
 		conn_error(err, LINK_FAIL_PROXY,
-		           "there is no password for user '%s' of proxy '%s': name a file with -o "
+		           "there is no password for user '%s' of proxy '%s'; name a file with -o "
 		           "proxy_password_file",
 		           proxy->user, proxy->host);
 	return rc;
@@ -75,7 +75,7 @@ static int connect_by_proxy(struct ssh_conn *sc, const struct dial *to, struct l
 	if (fd < 0) {
 		struct link_error why = *err;
 
-		conn_error(err, LINK_FAIL_PROXY, "proxy: %.480s", why.text);
+		conn_error(err, LINK_FAIL_PROXY, "proxy: %.900s", why.text);
 		return fd;
 	}
 	rc = proxy_pass(&sc->top->conn, fd, proxy, host, to->port, deadline_ms, err);

@@ -28,14 +28,26 @@
 	"chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"             \
 	"aes128-ctr,aes192-ctr,aes256-ctr"
 
+#define NO_MATCH "no match for method "
+
 /* --- log ----------------------------------------------------------------------------------- */
 
 /* libssh does not tell whether the server has it, but says so in its log. Of the calling thread. */
 static _Thread_local bool strict_kex_seen;
 
+/*
+ * Why no algorithm was agreed upon. When the socket becomes writable in the turn in which libssh finds
+ * that out, it overwrites its own error with "Socket error: Success".
+ */
+static _Thread_local char no_match[640];
+
 static void on_log(int priority, const char *function, const char *buffer, void *userdata)
 {
+	const char *mismatch = strstr(buffer, NO_MATCH);
+
 	strict_kex_seen |= strstr(buffer, "Server supports strict kex") != NULL;
+	if (mismatch)
+		snprintf(no_match, sizeof(no_match), "%s", mismatch);
 	/* libssh writes no passwords, but at its highest levels it dumps packets: never asked for. */
 	log_debug(LOG_SSH, "libssh: %s", buffer);
 }
@@ -59,15 +71,19 @@ const char *ssh_conn_reason(struct ssh_conn *sc)
 {
 	const char *text = sc->session ? ssh_get_error(sc->session) : "";
 	static const char disconnect[] = "Received SSH_MSG_DISCONNECT: ";
+	static const char socket_error[] = "Socket error: ";
 
 	if (strncmp(text, disconnect, sizeof(disconnect) - 1) == 0) {
 		text = strchr(text + sizeof(disconnect) - 1, ':');
 		return text && text[1] ? text + 1 : "disconnected by the server";
 	}
-	/* A refusal is an answer: it cannot be why the connection ended. */
+	/* A refusal is an answer, and no error none: neither can be why the connection ended. */
 	if (strcmp(text, "Socket error: disconnected") == 0 ||
+	    strcmp(text, "Socket error: Success") == 0 ||
 	    (sc->session && ssh_get_error_code(sc->session) == SSH_REQUEST_DENIED))
 		return "the server closed the connection";
+	if (strncmp(text, socket_error, sizeof(socket_error) - 1) == 0)
+		text += sizeof(socket_error) - 1;
 	return text[0] ? text : "connection lost";
 }
 
@@ -137,7 +153,9 @@ static int set_list(struct ssh_conn *sc, enum ssh_options_e option, const char *
 		tell_unknown(sc, option, value, keyword);
 	if (ssh_options_set(sc->session, option, value) == 0)
 		return 0;
-	conn_error(err, LINK_FAIL_NETWORK, "no algorithm of %s '%s' is supported by libssh",
+	conn_error(err, LINK_FAIL_NETWORK,
+	           "no algorithm of %s '%s' is supported by libssh; name others, or use "
+	           "-o ssh_command=ssh",
 	           keyword, value);
 	return -EINVAL;
 }
@@ -259,8 +277,8 @@ void ssh_conn_proxy_error(struct ssh_conn *sc, struct link_error *err)
 		while (child_read_stderr(&sc->proxy, false) && poll(&pfd, 1, 100) > 0)
 			;
 	child_last_line(&sc->proxy, line, sizeof(line));
-	conn_error(err, LINK_FAIL_PROXY, "the proxy for '%s' ended%s%s", sc->cfg.host,
-	           line[0] ? ": " : " without a word", line);
+	conn_error(err, LINK_FAIL_PROXY, "the proxy for '%s' ended%s%s; check ProxyCommand",
+	           sc->cfg.host, line[0] ? ": " : " without a word", line);
 }
 
 /* The limit of the phase that the handshake is in. */
@@ -273,28 +291,50 @@ static int handshake_timed_out(struct ssh_conn *sc, struct link_error *err)
 {
 	if (ssh_get_serverbanner(sc->session))
 		conn_error(err, LINK_FAIL_NETWORK,
-		           "the key exchange with '%s' did not end within %u s", sc->cfg.host,
-		           sc->cfg.login_timeout_s);
+		           "the key exchange with '%s' did not end within %u s; try again, or "
+		           "raise -o login_timeout",
+		           sc->cfg.host, sc->cfg.login_timeout_s);
 	else
 		conn_error(err, LINK_FAIL_NETWORK,
-		           "no SSH banner from '%s' port %u within %u s: is it an SSH server?",
+		           "no SSH banner from '%s' port %u within %u s; check that this is an "
+		           "SSH server, or raise -o banner_timeout",
 		           sc->cfg.hostname, sc->cfg.port, sc->cfg.banner_timeout_s);
 	return -ETIMEDOUT;
 }
 
+/* Names both sides' lists, and the keyword that changes ours. */
+static void explain_no_match(struct ssh_conn *sc, struct link_error *err)
+{
+	static const struct {
+		const char *method, *option;
+	} options[] = {
+	    {"kex", "KexAlgorithms=+NAME"},     {"server host key", "HostKeyAlgorithms=+NAME"},
+	    {"encryption", "Ciphers=+NAME"},    {"mac", "MACs=+NAME"},
+	    {"compression", "Compression=yes"},
+	};
+	const char *method = no_match + strlen(NO_MATCH), *option = options[0].option;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (strncmp(method, options[i].method, strlen(options[i].method)) == 0)
+			option = options[i].option;
+	conn_error(err, LINK_FAIL_NETWORK,
+	           "'%s' and we have no algorithm in common: %s; allow one of the server's with "
+	           "-o %s, or use -o ssh_command=ssh where libssh has none of them",
+	           sc->cfg.host, no_match, option);
+}
+
 static int handshake_failed(struct ssh_conn *sc, struct link_error *err)
 {
-	const char *why = ssh_get_error(sc->session);
-
-	if (sc->refused_types.count > 0 && strstr(why, "no match for method server host key"))
+	if (sc->refused_types.count > 0 && strstr(no_match, NO_MATCH "server host key"))
 		return host_key_none_named(sc, err);
 	if (sc->proxy.pid && !ssh_get_serverbanner(sc->session))
 		ssh_conn_proxy_error(sc, err);
-	else if (strstr(why, "no match for method"))
-		conn_error(err, LINK_FAIL_NETWORK, "'%s' and we have no algorithm in common: %s",
-		           sc->cfg.host, strstr(why, "no match for method"));
+	else if (no_match[0])
+		explain_no_match(sc, err);
 	else
-		conn_error(err, LINK_FAIL_NETWORK, "key exchange with '%s' port %u failed: %s",
+		conn_error(err, LINK_FAIL_NETWORK,
+		           "key exchange with '%s' port %u failed: %s; check that this is an SSH "
+		           "server of version 2, its log may tell more",
 		           sc->cfg.hostname, sc->cfg.port, ssh_conn_reason(sc));
 	return -EPROTO;
 }
@@ -359,7 +399,8 @@ static int check_rsa_size(struct ssh_conn *sc, struct link_error *err)
 	bits = server_rsa_bits(sc);
 	if (bits && bits < (unsigned)min_bits) {
 		conn_error(err, LINK_FAIL_HOSTKEY,
-		           "the RSA host key of '%s' has %u bits, RequiredRSASize asks for %d",
+		           "the RSA host key of '%s' has %u bits, RequiredRSASize asks for %d; "
+		           "use another type of key (HostKeyAlgorithms), or lower that",
 		           sc->cfg.host, bits, min_bits);
 		return -EACCES;
 	}
@@ -374,6 +415,7 @@ int ssh_conn_handshake(struct ssh_conn *sc, struct link_error *err)
 
 	ssh_set_blocking(sc->session, 0);
 	strict_kex_seen = false;
+	no_match[0] = '\0';
 	if (ssh_get_log_level() < SSH_LOG_DEBUG)
 		ssh_set_log_level(SSH_LOG_DEBUG);
 	while ((rc = ssh_connect(sc->session)) == SSH_AGAIN) {

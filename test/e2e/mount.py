@@ -132,6 +132,11 @@ class Result:
         return self.err.decode(errors="replace").strip().splitlines()
 
 
+# What to do, behind a semicolon.
+REMEDY = re.compile(r"[;(] ?(allow|check|choose|chmod|connect|correct|create|give|if the server's owner|leave|log in|make|"
+                    r"mount|name|open|see|set|the server must|try|unmount|use)\b")
+
+
 def run_sftpfs(who, args, env=None, input=b"", timeout=60):
     """Run sftpfs to its end, without a terminal. A daemon that goes to the background ends the wait here."""
     process = subprocess.Popen([sftpfs_binary(), *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

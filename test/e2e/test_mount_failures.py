@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from conftest import login_args
-from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
+from mount import REMEDY, daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from server import DirectServer, Sshd, free_port, keygen
 from waiting import wait_until
 
@@ -34,6 +34,7 @@ class Attempt:
         assert result.code == code, f"exit {result.code}, not {code}: {text}"
         for word in words:
             assert str(word).lower() in text.lower(), f"{word!r} is not in: {text}"
+        assert REMEDY.search(result.lines[-1]), f"nothing to be done about: {text}"
         if one_line:
             assert len(result.lines) == 1, text
         self.nothing_left()
@@ -50,19 +51,19 @@ def attempt(who, sshd, area):
 
 
 def test_unknown_host_name(attempt):
-    attempt.fails(NETWORK, "nowhere.invalid", args=attempt.args("x@nowhere.invalid:/"))
+    attempt.fails(NETWORK, "nowhere.invalid", "check the name", args=attempt.args("x@nowhere.invalid:/"))
 
 
 def test_closed_port(attempt, who):
     port = free_port()
     args = [a if a != attempt.sshd.port else port for a in attempt.args()]
-    attempt.fails(NETWORK, "refused", args=args)
+    attempt.fails(NETWORK, "refused", "check that the server runs and listens on this port", args=args)
 
 
 def test_server_that_is_no_ssh_server(attempt):
     server = DirectServer(argv=["/bin/echo", "220 mail.example ESMTP"])
     args = [a if a != attempt.sshd.port else server.port for a in attempt.args()]
-    attempt.fails(NETWORK, args=args)
+    attempt.fails(NETWORK, "check that this is an SSH server", args=args)
     server.close()
 
 
@@ -70,19 +71,20 @@ def test_server_that_never_answers_is_given_up(attempt):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         args = attempt.args(extra=["-o", "ConnectTimeout=2"])
         args = [a if a != attempt.sshd.port else silent.getsockname()[1] for a in args]
-        attempt.fails(NETWORK, args=args, timeout=30)
+        attempt.fails(NETWORK, "no SSH banner", "check that this is an SSH server, or raise -o banner_timeout", args=args,
+                      timeout=30)
 
 
 def test_wrong_key(attempt, area, who):
     key = keygen(area / "stranger", "ed25519")
     os.chown(key, who.uid, who.gid)
-    attempt.fails(LOGIN, who.name,
+    attempt.fails(LOGIN, who.name, "check the user, and name the right key with IdentityFile",
                   args=attempt.args(IdentityFile=key, PreferredAuthentications="publickey", IdentitiesOnly="yes"))
 
 
 def test_missing_key_file(attempt):
-    attempt.fails(LOGIN, args=attempt.args(IdentityFile="/nonexistent/key", PreferredAuthentications="publickey"),
-                  one_line=False)
+    attempt.fails(LOGIN, "'/nonexistent/key': No such file", "check IdentityFile",
+                  args=attempt.args(IdentityFile="/nonexistent/key", PreferredAuthentications="publickey"))
 
 
 def password_args(attempt, extra=()):
@@ -91,7 +93,8 @@ def password_args(attempt, extra=()):
 
 
 def test_wrong_password_on_stdin(attempt):
-    attempt.fails(LOGIN, args=password_args(attempt, ["-o", "password_stdin"]), input=b"not the password\n")
+    attempt.fails(LOGIN, "(password)", "check the user and the password",
+                  args=password_args(attempt, ["-o", "password_stdin"]), input=b"not the password\n")
 
 
 def test_password_on_stdin_is_not_tried_for_ever(attempt):
@@ -101,11 +104,11 @@ def test_password_on_stdin_is_not_tried_for_ever(attempt):
 
 
 def test_no_password_on_stdin(attempt):
-    attempt.fails(LOGIN, "no password on standard input", args=password_args(attempt, ["-o", "password_stdin"]))
+    attempt.fails(LOGIN, "no password on standard input; give it as the first line", args=password_args(attempt, ["-o", "password_stdin"]))
 
 
 def test_password_without_a_terminal_is_refused(attempt):
-    attempt.fails(LOGIN, args=password_args(attempt))
+    attempt.fails(LOGIN, "no terminal", "see password_stdin", args=password_args(attempt))
 
 
 def test_wrong_password_on_the_terminal(attempt):
@@ -118,13 +121,13 @@ def test_changed_host_key(attempt, area):
     other = keygen(area / "other_host", "ed25519")
     known = attempt.sshd.known_hosts("changed", keys=[other])
     for policy in ("yes", "accept-new", "no", "ask"):
-        attempt.fails(HOST_KEY, "host key", "SHA256:", one_line=False,
+        attempt.fails(HOST_KEY, "HAS CHANGED", "SHA256:", f"'{known}' line 1; if the server's owner confirms",
                       args=attempt.args(UserKnownHostsFile=known, StrictHostKeyChecking=policy))
 
 
 @pytest.mark.parametrize("policy", ["yes", "ask", None])
 def test_unknown_host_key_without_a_terminal(attempt, area, policy):
-    attempt.fails(HOST_KEY, "SHA256:", one_line=False,
+    attempt.fails(HOST_KEY, "SHA256:", "connect once with ssh", "-o host_key=", "StrictHostKeyChecking=accept-new",
                   args=attempt.args(UserKnownHostsFile=area / "none", StrictHostKeyChecking=policy))
 
 
@@ -135,55 +138,57 @@ def test_unknown_host_key_answered_no(attempt, area):
 
 def test_missing_remote_directory(attempt):
     attempt.remote = "/nonexistent/dir"
-    attempt.fails(REMOTE, "/nonexistent/dir")
+    attempt.fails(REMOTE, "/nonexistent/dir", "check what stands behind the colon")
 
 
 def test_remote_directory_that_is_a_file(attempt):
     attempt.remote = "/etc/passwd"
-    attempt.fails(REMOTE, "/etc/passwd", "directory")
+    attempt.fails(REMOTE, "/etc/passwd", "not a directory", "choose the one that it is in")
 
 
 def test_server_without_sftp(who, top, area, people):
     sshd = Sshd(top / f"nosftp-{who.name}", {"Subsystem": None, "ForceCommand": "/bin/false"}, people.values())
     try:
-        Attempt(who, sshd, area).fails(REMOTE, args=Attempt(who, sshd, area).args(extra=["-o", "transfer=sftp"]))
+        attempt = Attempt(who, sshd, area)
+        attempt.fails(REMOTE, "no sftp subsystem", "name its program with -o sftp_server",
+                      args=attempt.args(extra=["-o", "transfer=sftp"]))
     finally:
         sshd.stop()
 
 
 def test_direct_port_that_is_closed(attempt):
-    attempt.fails(NETWORK, args=["-o", f"directport={free_port()}", "127.0.0.1:/", attempt.place])
+    attempt.fails(NETWORK, "listens on this port", args=["-o", f"directport={free_port()}", "127.0.0.1:/", attempt.place])
 
 
 def test_direct_port_that_speaks_no_sftp(attempt):
     server = DirectServer(argv=["sh", "-c", "echo hello && exec cat >/dev/null"])  # a reset could overtake the word
-    attempt.fails(REMOTE, args=["-o", f"directport={server.port}", "127.0.0.1:/", attempt.place])
+    attempt.fails(REMOTE, "does not speak SFTP", "check what", args=["-o", f"directport={server.port}", "127.0.0.1:/", attempt.place])
     server.close()
 
 
 def test_missing_mount_point(attempt):
     attempt.place = attempt.place / "none"
-    attempt.fails(MOUNT_POINT, attempt.place)
+    attempt.fails(MOUNT_POINT, attempt.place, "create it first")
 
 
 def test_mount_point_that_is_a_file(attempt, who):
     attempt.place = attempt.place / "file"
     attempt.place.touch()
     os.chown(attempt.place, who.uid, who.gid)
-    attempt.fails(MOUNT_POINT, attempt.place)
+    attempt.fails(MOUNT_POINT, attempt.place, "choose another mount point")
 
 
 def test_busy_mount_point(attempt, mounter, who, sshd):
     """Mounting over our own live mount is refused, and the first one lives on."""
     mount = mounter(who, sshd.target(who, "/tmp"), login_args(sshd, who))
     result = run_sftpfs(who, [*login_args(sshd, who), sshd.target(who, "/usr"), mount.dir])
-    assert result.code == MOUNT_POINT and len(result.lines) == 1, result.err
+    assert result.code == MOUNT_POINT and len(result.lines) == 1 and b"unmount it first" in result.err, result.err
     assert daemons_of(mount.dir) == [mount.pid]
     who.call(os.stat, mount.dir)
 
 
 def test_unreadable_config(attempt, area):
-    text = attempt.fails(USAGE, area / "none", args=["-F", area / "none", *attempt.args()[2:]])
+    text = attempt.fails(USAGE, area / "none", "correct it", args=["-F", area / "none", *attempt.args()[2:]])
     assert not text.endswith(" \n"), text
 
 
@@ -192,7 +197,8 @@ def test_configuration_that_ssh_refuses(attempt, area):
     attempt.fails(USAGE, area / "config", "nosuchkeyword", args=["-F", area / "config", *attempt.args()[2:]])
 
 
-@pytest.mark.parametrize("server, words", [("nosuchsubsystem", "nosuchsubsystem"), ("/nonexistent/server", "127")])
+@pytest.mark.parametrize("server, words", [("nosuchsubsystem", "check -o sftp_server"),
+                                           ("/nonexistent/server", "127")])
 def test_sftp_server_that_does_not_run(attempt, server, words):
     attempt.fails(REMOTE, words, args=attempt.args(extra=["-o", f"sftp_server={server}", "-o", "transfer=sftp"]))
 
@@ -220,4 +226,5 @@ def test_fuse_device_that_cannot_be_used(attempt, mounter):
     """allow_other by an ordinary user without user_allow_other is fusermount3's to refuse."""
     if attempt.who.uid == 0 or b"\nuser_allow_other" in open("/etc/fuse.conf", "rb").read():
         return  # root and such hosts are allowed: nothing to refuse
-    attempt.fails(MOUNT_POINT, args=attempt.args(extra=["-o", "allow_other"]), one_line=False)
+    attempt.fails(MOUNT_POINT, "allow_other", "check /dev/fuse, package fuse3 and /etc/fuse.conf",
+                  args=attempt.args(extra=["-o", "allow_other"]))

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 
 import scripted_ssh
 from conftest import anybody, login_args, serial
-from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
+from mount import REMEDY, daemons_of, is_mounted, run_on_terminal, run_sftpfs
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
 from server import Sshd, command_of, descendants, free_port, in_namespace, keygen, kill_all
@@ -65,6 +66,7 @@ class Way:
         assert result.code == code, f"exit {result.code}, not {code}: {text}"
         for word in [words] if isinstance(words, str) else words:
             assert word in text, f"{word!r} is not in: {text}"
+        assert REMEDY.search(result.lines[-1]), f"nothing to be done about: {text}"
         assert dialogue or len(result.lines) == 1, text
         assert not is_mounted(self.place)
         wait_until(lambda: not daemons_of(self.place), what="the process is gone")
@@ -563,6 +565,21 @@ def test_no_algorithm_in_common_names_both_lists(who, strict, area, mounter):
             ({"HostKeyAlgorithms": "ecdsa-sha2-nistp256"}, "ecdsa-sha2-nistp256", "ssh-ed25519")):
         way.fails(NETWORK, ["no algorithm in common", f"[{ours}", theirs], **changes)
     way.fails(NETWORK, ["libssh", "umac-64@openssh.com"], MACs="umac-64@openssh.com")
+
+
+def kexinit(cipher):
+    """A packet, before any key: RFC 4253, sections 6 and 7.1."""
+    lists = ["curve25519-sha256", "ssh-ed25519", cipher, cipher, "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""]
+    payload = b"\x14" + bytes(16) + b"".join(struct.pack(">I", len(x)) + x.encode() for x in lists) + bytes(5)
+    padding = 8 - (5 + len(payload)) % 8 + 8
+    return struct.pack(">IB", 1 + len(payload) + padding, padding) + payload + bytes(padding)
+
+
+@anybody
+def test_no_algorithm_in_common_with_a_hasty_server(way):
+    """It says everything before it is asked: libssh then forgets why it gave up."""
+    with running(Sayer(b"SSH-2.0-Hasty\r\n" + kexinit("rot13"))) as hasty:
+        way.fails(NETWORK, ["no algorithm in common", "[rot13]", "aes128-ctr", "-o Ciphers=+NAME"], port=hasty.port)
 
 
 @anybody
