@@ -65,6 +65,11 @@ struct program {
 	int clock_fd;         /* readable when the clock was set, as after a sleep */
 	int route_fd;         /* readable when routes change; -1: not to be had */
 	int64_t suspended_ms; /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC */
+	struct program_rates {
+		int64_t since_ms; /* when the present interval began */
+		uint64_t read_len, written_len;
+		uint64_t read_len_per_s, written_len_per_s; /* of the last one */
+	} rates;
 	bool unmounted;
 	bool drained;
 	bool hurry; /* asked a second time to end */
@@ -107,6 +112,9 @@ void program_backend_destroy(struct program *p);
 int program_loop(struct program *p);
 
 void program_finish(struct program *p);
+
+/* In every turn of the loop, which is one with every byte that is moved. */
+void program_measure(struct program *p);
 
 /* p->control.status: one JSON object. */
 void program_status(void *ctx, char *json, size_t size);

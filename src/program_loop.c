@@ -125,6 +125,7 @@ static void turn(struct program *p, int timeout_ms)
 
 	clock_read(&p->clock);
 	notice_sleep(p);
+	program_measure(p);
 	link_dispatch(p->link);
 	for (int i = 0; i < n; i++) {
 		int fd = events[i].data.fd;

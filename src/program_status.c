@@ -8,6 +8,9 @@
 #include "sftp/proto.h"
 #include "util/buf.h"
 
+/* Rates are those of an interval at least this long. */
+#define RATE_MS 1000
+
 static void add_string(struct buf *b, const char *s)
 {
 	buf_add_str(b, "\"");
@@ -81,6 +84,40 @@ static void add_server(struct buf *b, const struct fxp_stats *st)
 	add_number(b, "handles_max", st->handle_count_max);
 }
 
+static void add_cache(struct buf *b, const struct fusefs *fusefs)
+{
+	static const char *const hits[] = {"attr_hits", "list_hits", "open_hits", "read_hits"};
+	static const char *const misses[] = {"attr_misses", "list_misses", "open_misses",
+	                                     "read_misses"};
+	struct fusefs_stats s;
+
+	fusefs_get_stats(fusefs, &s);
+	for (unsigned i = 0; i < FUSEFS_ASK_COUNT; i++) {
+		add_number(b, hits[i], s.hit_count[i]);
+		add_number(b, misses[i], s.miss_count[i]);
+	}
+}
+
+void program_measure(struct program *p)
+{
+	struct program_rates *r = &p->rates;
+	int64_t spent_ms = p->clock.now_ms - r->since_ms;
+	struct fxp_stats s = {0};
+	uint64_t read_len, written_len;
+
+	if (spent_ms < RATE_MS)
+		return;
+	program_backend_stats(p, &s);
+	read_len = s.read_len - r->read_len;
+	written_len = s.written_len - r->written_len;
+	/* After a pause of the loop the bytes are those from before it. */
+	r->read_len_per_s = spent_ms < 2 * RATE_MS ? read_len * 1000 / (uint64_t)spent_ms : 0;
+	r->written_len_per_s = spent_ms < 2 * RATE_MS ? written_len * 1000 / (uint64_t)spent_ms : 0;
+	r->read_len = s.read_len;
+	r->written_len = s.written_len;
+	r->since_ms = p->clock.now_ms;
+}
+
 void program_status(void *ctx, char *json, size_t size)
 {
 	struct program *p = ctx;
@@ -118,7 +155,10 @@ void program_status(void *ctx, char *json, size_t size)
 	add_number(&b, "in_flight_bytes", fs.in_flight_len);
 	add_number(&b, "read_bytes", fs.read_len);
 	add_number(&b, "written_bytes", fs.written_len);
+	add_number(&b, "read_bytes_per_s", p->rates.read_len_per_s);
+	add_number(&b, "written_bytes_per_s", p->rates.written_len_per_s);
 	add_number(&b, "kernel_requests", fusefs_unanswered_count(p->fusefs));
+	add_cache(&b, p->fusefs);
 	add_number(&b, "nodes", vs.node_count);
 	add_number(&b, "open_files", vs.open_count);
 	add_number(&b, "dirty_bytes", vs.dirty_len);

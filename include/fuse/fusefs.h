@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "vfs/vfs.h"
@@ -68,6 +69,21 @@ void fusefs_unmount(struct fusefs *fs);
 
 /* Requests that have not been answered yet. */
 size_t fusefs_unanswered_count(const struct fusefs *fs);
+
+/* What programs ask for, as far as the kernel does not know it itself. */
+enum fusefs_ask {
+	FUSEFS_ASK_ATTR, /* names, attributes, targets of links */
+	FUSEFS_ASK_LIST, /* directories that are opened */
+	FUSEFS_ASK_OPEN, /* files that are opened */
+	FUSEFS_ASK_READ,
+	FUSEFS_ASK_COUNT,
+};
+
+/* Of each kind: answered at once, from what is cached, and those that waited for the server. */
+struct fusefs_stats {
+	uint64_t hit_count[FUSEFS_ASK_COUNT], miss_count[FUSEFS_ASK_COUNT];
+};
+void fusefs_get_stats(const struct fusefs *fs, struct fusefs_stats *out);
 
 /* No request is unanswered any more. NULL is fine. */
 void fusefs_destroy(struct fusefs *fs);

@@ -46,6 +46,7 @@ struct fusefs_call *fusefs_call_create(fuse_req_t req)
 	call->req.umask = ctx->umask;
 	list_init(&call->interrupted_entry);
 	fs->call_count++;
+	fs->newest = call;
 	/* A reply unregisters the function together with the request. */
 	fuse_req_interrupt_func(req, note_interrupt, call);
 	return call;
@@ -55,6 +56,8 @@ void fusefs_call_destroy(struct fusefs_call *call)
 {
 	list_del(&call->interrupted_entry);
 	call->fs->call_count--;
+	if (call->fs->newest == call)
+		call->fs->newest = NULL;
 	free(call->dir_bytes);
 	free(call);
 }

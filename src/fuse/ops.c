@@ -37,8 +37,10 @@ static void name_program(struct fusefs_call *call)
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	CALL_OR_RETURN(call, req);
+	struct fusefs *fs = call->fs;
 	name_program(call);
-	vfs_lookup(call->fs->vfs, &call->req, parent, name);
+	vfs_lookup(fs->vfs, &call->req, parent, name);
+	fusefs_count(fs, FUSEFS_ASK_ATTR);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
@@ -57,7 +59,9 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
-	vfs_getattr(call->fs->vfs, &call->req, ino, fi ? fi->fh : 0);
+	struct fusefs *fs = call->fs;
+	vfs_getattr(fs->vfs, &call->req, ino, fi ? fi->fh : 0);
+	fusefs_count(fs, FUSEFS_ASK_ATTR);
 }
 
 static unsigned set_of(int to_set)
@@ -94,7 +98,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	CALL_OR_RETURN(call, req);
-	vfs_readlink(call->fs->vfs, &call->req, ino);
+	struct fusefs *fs = call->fs;
+	vfs_readlink(fs->vfs, &call->req, ino);
+	fusefs_count(fs, FUSEFS_ASK_ATTR);
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -151,15 +157,19 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
+	struct fusefs *fs = call->fs;
 	name_program(call);
-	vfs_open(call->fs->vfs, &call->req, ino, fi->flags);
+	vfs_open(fs->vfs, &call->req, ino, fi->flags);
+	fusefs_count(fs, FUSEFS_ASK_OPEN);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
 	CALL_OR_RETURN(call, req);
-	vfs_read(call->fs->vfs, &call->req, fi->fh, size, (uint64_t)off);
+	struct fusefs *fs = call->fs;
+	vfs_read(fs->vfs, &call->req, fi->fh, size, (uint64_t)off);
+	fusefs_count(fs, FUSEFS_ASK_READ);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t off,
@@ -203,8 +213,10 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	CALL_OR_RETURN(call, req);
+	struct fusefs *fs = call->fs;
 	name_program(call);
-	vfs_opendir(call->fs->vfs, &call->req, ino);
+	vfs_opendir(fs->vfs, &call->req, ino);
+	fusefs_count(fs, FUSEFS_ASK_LIST);
 }
 
 static void read_directory(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,

@@ -27,7 +27,9 @@ struct fusefs {
 	struct fuse_buf buf; /* the request under way; its memory is reused */
 	size_t write_len_max;
 	unsigned background_count_max;
-	size_t call_count; /* requests vfs has not answered yet */
+	size_t call_count;          /* requests vfs has not answered yet */
+	struct fusefs_call *newest; /* the last one, NULL when it is answered */
+	struct fusefs_stats stats;
 	struct clock *clock;
 	struct list interrupted; /* calls the kernel has asked to interrupt */
 	bool interrupt_new;      /* some of them have not been passed on yet */
@@ -56,6 +58,12 @@ struct fusefs_call {
 
 /* ops.c: the table for libfuse, which copies it. */
 struct fuse_lowlevel_ops fusefs_ops(bool xattr);
+
+/* The newest call has been passed to vfs: was it answered at once? */
+static inline void fusefs_count(struct fusefs *fs, enum fusefs_ask ask)
+{
+	(fs->newest ? fs->stats.miss_count : fs->stats.hit_count)[ask]++;
+}
 
 /* call.c: for a request that goes to vfs. Return: NULL after it has been answered ENOMEM. */
 struct fusefs_call *fusefs_call_create(fuse_req_t req);

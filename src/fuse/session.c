@@ -282,6 +282,11 @@ size_t fusefs_unanswered_count(const struct fusefs *fs)
 	return fs->call_count;
 }
 
+void fusefs_get_stats(const struct fusefs *fs, struct fusefs_stats *out)
+{
+	*out = fs->stats;
+}
+
 void fusefs_destroy(struct fusefs *fs)
 {
 	if (!fs)

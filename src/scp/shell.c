@@ -329,8 +329,8 @@ static bool take_greeting(struct scp_shell *sh)
 	if (!at) {
 		if (sh->in.len > GREETING_LEN_MAX)
 			session_break(sh, LINK_FAIL_SFTP,
-			              "the server's shell does not answer; check that the login "
-			              "has a POSIX shell");
+			              "the server's shell does not answer, it may not be a POSIX "
+			              "shell; give the login one");
 		return false;
 	}
 	at += SCP_SHELL_GREETING_LEN;

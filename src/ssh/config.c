@@ -73,8 +73,8 @@ static void name_without_effect(const struct config_lines *lines,
                                 const struct config_lines *defaults)
 {
 	static const char *const names[] = {
-	    "gssapikeyexchange", "gssapitrustdns",   "hostbasedauthentication",
-	    "pkcs11provider",    "verifyhostkeydns",
+	    "checkhostip",    "gssapikeyexchange", "gssapitrustdns", "hostbasedauthentication",
+	    "pkcs11provider", "verifyhostkeydns",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

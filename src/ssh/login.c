@@ -298,7 +298,7 @@ static int explain_expired(struct login *lg, struct link_error *err)
 	const struct ssh_config *cfg = &lg->sc->cfg;
 
 	conn_error(err, LINK_FAIL_AUTH,
-	           "the password of '%s' on '%s' has expired: change it with ssh, then mount "
+	           "the password of '%s' on '%s' has expired; change it with ssh, then mount "
 	           "again",
 	           cfg->user, cfg->host);
 	/* Whoever wants passwords first may have more to log in with. */
@@ -321,8 +321,8 @@ static int explain_too_many(struct login *lg, const char *reason, struct link_er
 		return -ERESTART;
 	}
 	if (lg->tried & (SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE))
-		buf_addf(&b, "'%s' took none of the answers for user '%s': %s", cfg->host,
-		         cfg->user, reason);
+		buf_addf(&b, "'%s' took none of the answers for user '%s': %s; check them",
+		         cfg->host, cfg->user, reason);
 	else
 		buf_addf(&b,
 		         "'%s' ended the login of '%s' after %u keys: %s; name the right one with "

@@ -48,6 +48,9 @@ static void on_log(int priority, const char *function, const char *buffer, void 
 	strict_kex_seen |= strstr(buffer, "Server supports strict kex") != NULL;
 	if (mismatch)
 		snprintf(no_match, sizeof(no_match), "%s", mismatch);
+	/* Its words are in no log and no callback of libssh. */
+	if (strstr(buffer, "Received SSH_MSG_DEBUG"))
+		log_verbose(LOG_SSH, "the server sent a debug message");
 	/* libssh writes no passwords, but at its highest levels it dumps packets: never asked for. */
 	log_debug(LOG_SSH, "libssh: %s", buffer);
 }
@@ -64,7 +67,8 @@ void ssh_conn_log_init(void)
 {
 	pthread_once(&log_once, log_init);
 	/* The level belongs to the calling thread. */
-	ssh_set_log_level(log_enabled(LOG_SSH, LOG_LEVEL_DEBUG) ? SSH_LOG_PROTOCOL : SSH_LOG_NONE);
+	ssh_set_log_level(log_enabled(LOG_SSH, LOG_LEVEL_VERBOSE) ? SSH_LOG_PROTOCOL
+	                                                          : SSH_LOG_NONE);
 }
 
 const char *ssh_conn_reason(struct ssh_conn *sc)

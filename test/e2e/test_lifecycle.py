@@ -1,6 +1,7 @@
 """From start to end: what is in the foreground, in the background, and left behind (nothing)."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -43,8 +44,12 @@ def test_relative_mount_point_survives_the_background(who, sshd, area):
 def test_fusermount_ends_the_daemon_with_0(who, sshd, mounter):
     mount = mounter(who, sshd.target(who, "/etc"), login_args(sshd, who))
     assert who.call(os.path.exists, mount.dir / "passwd")
+    start = len(sshd.log_text())
     mount.umount()
     assert not is_mounted(mount.dir)
+    # SSH_MSG_DISCONNECT with reason 11, by application, and not a mere end of the connection
+    wait_until(lambda: re.search(r"Received disconnect from 127\.0\.0\.1 port \d+:11: unmounted", sshd.log_text()[start:]),
+               what="a goodbye in sshd's log")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -117,6 +117,13 @@ def test_local_address_and_port(way, sshd):
     with running(Forwarder(sshd.port)) as seen:
         way.mount("-o", f"bind_port={port}", BindAddress="127.0.0.2", port=seen.port)
         assert seen.peers == [("127.0.0.2", port)]
+        # a port that tells a server that root has connected
+        args = ["-o", f"bind_port={900 + os.getpid() % 100}"]
+        if way.who.uid == 0:
+            way.mount(*args, BindAddress="127.0.0.3", port=seen.port)
+            assert seen.peers[1][1] < 1024
+        else:
+            way.fails(NETWORK, "Permission denied; choose a local end", *args, BindAddress="127.0.0.3", port=seen.port)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         way.fails(NETWORK, [f"address '127.0.0.1' port {port}", "in use"], "-o", f"bind_port={port}",
