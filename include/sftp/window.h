@@ -2,7 +2,8 @@
 /*
  * The fxp window: how many bytes of file data one direction of a connection keeps in flight.
  * Grown while all of it comes back in each round trip, then held at a quarter more than the
- * delivery rate times the least round trip.
+ * delivery rate times the least round trip. Once the rate is known it is filled at that pace: asked
+ * for at once, it would all wait in the server.
  *
  * Thread: the loop; no timers.
  */
@@ -19,9 +20,10 @@ struct fxp_window {
 	size_t window_len;
 	size_t in_flight_len;
 	unsigned in_flight_count;
-	uint64_t delivered_len; /* since the connection came up */
-	int64_t delivered_ms;   /* of the last delivery */
-	int64_t rtt_min_ms;     /* -1: not measured */
+	uint64_t delivered_len;    /* since the connection came up */
+	int64_t delivered_ms;      /* of the last delivery */
+	int64_t delivered_sent_ms; /* when what it answered was sent */
+	int64_t rtt_min_ms;        /* -1: not measured */
 	int64_t rtt_min_at_ms;
 	unsigned drain_rounds; /* left with half the window, to see the round trip without queue */
 	int64_t rtt_drain_ms;  /* the least seen meanwhile; -1: none */
@@ -37,9 +39,11 @@ struct fxp_window {
 	uint64_t flight_base_len; /* delivered_len when it began */
 	uint64_t flight_from_len; /* and what it will be when the first of it comes back */
 	int64_t flight_ms;        /* when it began */
-	uint64_t flight_rate;     /* bytes per second, what it has shown */
-	size_t target_len;        /* the window that would be; 0: not known */
-	int64_t step_ms;          /* the next step towards it is not before */
+	int64_t flight_sent_ms;   /* the last of it */
+	uint64_t flight_rate;     /* bytes per second, what it has shown; 0: nothing */
+	bool measured;            /* that was long enough to go by it */
+	uint64_t waits_len;       /* what waits for the line, if it is as fast as it seems */
+	int64_t waits_ms;         /* when it was that much */
 };
 
 /* What a request notes when it is sent, for the rate when it is answered. */
@@ -48,6 +52,7 @@ struct fxp_window_sample {
 	size_t len;
 	uint64_t delivered_len;
 	int64_t delivered_ms;
+	int64_t delivered_sent_ms;
 	int64_t sent_ms;
 };
 
@@ -58,8 +63,9 @@ void fxp_window_init(struct fxp_window *w, size_t len);
 void fxp_window_reset(struct fxp_window *w);
 
 /*
- * There are `lanes` where there was one: look for the new limit. What the first flight has shown is
- * tried at once; or, if it was the channel window that limited the one, so much more.
+ * There are `lanes` where there was one: look for the new limit. Twice of what the first flight has
+ * shown is tried at once, as far as their channel windows go, for it may have been held up by the
+ * opening of the lanes; or, if it was the channel window that limited the one, so much more.
  */
 void fxp_window_grow(struct fxp_window *w, unsigned lanes);
 
@@ -68,6 +74,12 @@ void fxp_window_raise(struct fxp_window *w, size_t len);
 
 /* Return: true when one more request may go. Two always may. */
 bool fxp_window_room(struct fxp_window *w);
+
+/*
+ * When a request may go for which there is room, if no more than a step shall wait in the server.
+ * Return: `now_ms` when it may go now.
+ */
+int64_t fxp_window_due_ms(const struct fxp_window *w, int64_t now_ms);
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms);
 

@@ -256,6 +256,17 @@ static void io_go(struct fxp_io *io)
 		read_finish(io, &status.st, NULL, 0, 0);
 }
 
+/* Channel windows pace the WRITEs; READs must not have a whole window of answers wait in the server. */
+static bool paced(struct fxp_backend *fb)
+{
+	int64_t due_ms = fxp_window_due_ms(&fb->client.down_window, fb->clock->now_ms);
+
+	if (due_ms <= fb->clock->now_ms)
+		return false;
+	timer_set(fb->clock, &fb->pace_timer, due_ms);
+	return true;
+}
+
 static bool room(struct fxp_backend *fb, struct fxp_io *io)
 {
 	struct fxp_client *c = &fb->client;
@@ -270,7 +281,9 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 	if (io->write && !fxp_stripes_ready(io->file) && c->up_window.in_flight_count > 1 &&
 	    link_unsent_len(fb->link) > UNSENT_LEN_MAX)
 		return false;
-	return fxp_window_room(io->write ? &c->up_window : &c->down_window);
+	if (!fxp_window_room(io->write ? &c->up_window : &c->down_window))
+		return false;
+	return io->write || !paced(fb);
 }
 
 static bool held(const struct fxp_backend *fb, const struct fxp_io *io)
@@ -313,6 +326,11 @@ void fxp_io_pump(struct fxp_backend *fb)
 	pump(fb, &fb->read_queue);
 	pump(fb, &fb->write_queue);
 	fb->pumping = false;
+}
+
+void fxp_io_due(void *arg)
+{
+	fxp_io_pump(arg);
 }
 
 static void io_ready(struct fxp_order_op *order)

@@ -9,7 +9,7 @@
 #define RTT_LIFE_MS    10000 /* a least round trip older than this is measured anew */
 #define PAYS_PERCENT   90u   /* of a window that comes back in each round trip: it is no queue */
 #define STEP_LEN_MAX   (4u * 1024 * 1024) /* bytes: what is tried at once without evidence */
-#define FLIGHT_LEN_MIN (1024u * 1024)     /* bytes: a shorter flight measures the server's disk */
+#define FLIGHT_LEN_MIN (768u * 1024)      /* bytes: a shorter flight measures the server's disk */
 #define FLIGHT_SPAN_MS 5                  /* a flight that took less measures the clock */
 #define SLOT_MS                                                                                    \
 	500 /* a rate is believed for three to four slots: less is a stall, not the line \
@@ -20,6 +20,8 @@
  * OpenSSH, less what a rate misses that is measured while the stream has only just begun.
  */
 #define CHANNEL_LEN_FLOWING (1280u * 1024u)
+#define CHANNEL_LEN_MAX     (2u * 1024 * 1024)
+#define PACE_LEN            (512u * 1024) /* bytes that are worth waking up for */
 #define SLACK_MS            4 /* what the clock's grain and the server's own time add to a round trip */
 
 static size_t clamp(uint64_t len)
@@ -63,22 +65,35 @@ void fxp_window_reset(struct fxp_window *w)
 	w->drain_rounds = 0;
 	w->full = false;
 	w->flying = false;
-	w->target_len = 0;
+	w->flight_rate = 0;
+	w->measured = false;
+	w->waits_len = 0;
+}
+
+/* For `lanes`, from what the first flight on one has shown. */
+static size_t flight_len(const struct fxp_window *w, unsigned lanes)
+{
+	size_t len = product_len(w, w->flight_rate), most = lanes * CHANNEL_LEN_MAX;
+
+	if (w->measured && len >= most)
+		return len;
+	return 2 * len < most ? 2 * len : most;
 }
 
 void fxp_window_grow(struct fxp_window *w, unsigned lanes)
 {
-	w->full = false;
-	if (w->window_len < w->target_len)
-		w->window_len = w->target_len;
-	/* From what flowed, not from what was tried; the channel windows open before the replies
-	 * come. */
-	else if (w->rtt_min_ms >= 0 &&
-	         w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
+	if (!w->full && w->flight_rate) {
+		if (w->window_len < flight_len(w, lanes))
+			w->window_len = flight_len(w, lanes);
+	} else if (w->rtt_min_ms >= 0 &&
+	           w->rate * (uint64_t)w->rtt_min_ms / 1000 >= CHANNEL_LEN_FLOWING) {
+		/* From what flowed, not from what was tried; the channel windows open before the
+		 * replies come. */
 		if (w->window_len > product_len(w, w->rate))
 			w->window_len = product_len(w, w->rate);
 		w->window_len = clamp((uint64_t)w->window_len * lanes * 5 / 4);
 	}
+	w->full = false;
 	begin_round(w);
 }
 
@@ -102,8 +117,8 @@ bool fxp_window_room(struct fxp_window *w)
 /* After a pause the time without work must not count as slowness, nor its rate as the line's. */
 static void begin_flight(struct fxp_window *w, int64_t now_ms)
 {
-	w->delivered_ms = now_ms;
-	w->flight_ms = now_ms;
+	w->delivered_ms = w->delivered_sent_ms = now_ms;
+	w->flight_ms = w->flight_sent_ms = now_ms;
 	w->flight_base_len = w->flight_from_len = w->delivered_len;
 	w->flight_len = 0;
 	w->flying = true;
@@ -115,15 +130,60 @@ static void begin_flight(struct fxp_window *w, int64_t now_ms)
 	w->round_end_len += w->window_len;
 }
 
-/* What left long before, as a READ that went with its OPEN, is not of this flight. */
+/*
+ * What left long before, as a READ that went with its OPEN, is not of this flight; nor what comes late,
+ * as from a program that was not quick enough.
+ */
 static void join_flight(struct fxp_window *w, size_t len, int64_t now_ms)
 {
-	if (now_ms - w->flight_ms > FLIGHT_SPAN_MS) {
+	if (now_ms - w->flight_sent_ms > FLIGHT_SPAN_MS) {
+		if (w->flight_len >= FLIGHT_LEN_MIN)
+			return;
 		w->flight_ms = now_ms;
 		w->flight_from_len = w->delivered_len + w->in_flight_len;
 		w->flight_len = 0;
 	}
+	w->flight_sent_ms = now_ms;
 	w->flight_len += len;
+}
+
+static uint64_t best_rate(const struct fxp_window *w)
+{
+	uint64_t best = 0;
+
+	for (unsigned i = 0; i < FXP_WINDOW_RATE_SLOTS; i++)
+		if (w->rates[i] > best)
+			best = w->rates[i];
+	return best;
+}
+
+/* As much faster than the line as the window is longer. Return: bytes per second, 0: not known. */
+static uint64_t pace(const struct fxp_window *w)
+{
+	uint64_t rate = best_rate(w);
+
+	if (!w->full && !w->measured)
+		return 0;
+	if (!w->full && rate < w->flight_rate)
+		rate = w->flight_rate;
+	return rate + rate / 4;
+}
+
+static uint64_t waiting_len(const struct fxp_window *w, int64_t now_ms)
+{
+	uint64_t gone_len = pace(w) * (uint64_t)(now_ms - w->waits_ms) / 1000;
+	uint64_t len = w->waits_len > gone_len ? w->waits_len - gone_len : 0;
+
+	return len < w->in_flight_len ? len : w->in_flight_len;
+}
+
+int64_t fxp_window_due_ms(const struct fxp_window *w, int64_t now_ms)
+{
+	uint64_t rate = pace(w), len = waiting_len(w, now_ms);
+
+	if (!rate || len < STEP_LEN_MAX)
+		return now_ms;
+	return now_ms + (int64_t)((len - STEP_LEN_MAX + PACE_LEN) * 1000 / rate) + 1;
 }
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms)
@@ -136,19 +196,12 @@ void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t l
 	                                .len = len,
 	                                .delivered_len = w->delivered_len,
 	                                .delivered_ms = w->delivered_ms,
+	                                .delivered_sent_ms = w->delivered_sent_ms,
 	                                .sent_ms = now_ms};
+	w->waits_len = waiting_len(w, now_ms) + len;
+	w->waits_ms = now_ms;
 	w->in_flight_len += len;
 	w->in_flight_count++;
-}
-
-static uint64_t best_rate(const struct fxp_window *w)
-{
-	uint64_t best = 0;
-
-	for (unsigned i = 0; i < FXP_WINDOW_RATE_SLOTS; i++)
-		if (w->rates[i] > best)
-			best = w->rates[i];
-	return best;
 }
 
 /*
@@ -178,20 +231,14 @@ static void end_flight(struct fxp_window *w, int64_t now_ms)
 	int64_t span_ms = now_ms - w->flight_ms - w->rtt_min_ms;
 
 	w->flying = false;
-	if (w->full || w->flight_len < FLIGHT_LEN_MIN || span_ms < FLIGHT_SPAN_MS)
+	if (w->full || w->flight_len < FLIGHT_LEN_MIN)
 		return;
-	w->flight_rate = (uint64_t)w->flight_len * 1000 / (uint64_t)span_ms;
-	w->target_len = product_len(w, w->flight_rate);
-	w->step_ms = now_ms;
-}
-
-/* Towards what the flight has shown, a step in the time in which the line carries it. */
-static void take_step(struct fxp_window *w, int64_t now_ms)
-{
-	size_t left_len = w->target_len - w->window_len;
-
-	w->window_len += left_len < STEP_LEN_MAX ? left_len : STEP_LEN_MAX;
-	w->step_ms = now_ms + (int64_t)(STEP_LEN_MAX * 1000ull / w->flight_rate);
+	w->measured = span_ms >= FLIGHT_SPAN_MS;
+	w->flight_rate =
+	    (uint64_t)w->flight_len * 1000 / (uint64_t)(w->measured ? span_ms : FLIGHT_SPAN_MS);
+	if (!w->measured || w->window_len >= product_len(w, w->flight_rate))
+		return;
+	w->window_len = product_len(w, w->flight_rate);
 	begin_round(w);
 }
 
@@ -257,10 +304,15 @@ static void see_rtt(struct fxp_window *w, int64_t rtt_ms, int64_t now_ms)
 	}
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t now_ms)
 {
 	struct fxp_window *w = s->window;
-	int64_t rtt_ms = now_ms - s->sent_ms, span_ms;
+	int64_t rtt_ms = now_ms - s->sent_ms, span_ms, sending_ms;
 	uint64_t rate;
 
 	if (!w)
@@ -270,17 +322,23 @@ void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t 
 	w->in_flight_count--;
 	w->delivered_len += delivered_len;
 	w->delivered_ms = now_ms;
+	w->delivered_sent_ms = s->sent_ms;
 	if (!delivered_len)
 		return;
+	/* The line's own time with it is no distance. */
+	if (w->full && w->rate)
+		rtt_ms -= least(rtt_ms / 2, (int64_t)(s->len * 1000 / w->rate));
 	see_rtt(w, rtt_ms, now_ms);
+	/* Answers that lay here until somebody looked have not come faster than they were asked for. */
 	span_ms = now_ms - s->delivered_ms;
+	sending_ms = s->sent_ms - s->delivered_sent_ms;
+	if (span_ms < sending_ms)
+		span_ms = sending_ms;
 	rate = (w->delivered_len - s->delivered_len) * 1000 / (uint64_t)(span_ms > 0 ? span_ms : 1);
 	if (rate > w->rates[w->slot])
 		w->rates[w->slot] = rate;
 	if (w->flying && w->delivered_len >= w->flight_from_len + w->flight_len)
 		end_flight(w, now_ms);
-	if (!w->full && w->window_len < w->target_len && now_ms >= w->step_ms)
-		take_step(w, now_ms);
 	/* Rounds shorter than the clock's grain would measure nothing but the grain. */
 	if (w->delivered_len >= w->round_end_len && span_ms > 0)
 		end_round(w);

@@ -18,11 +18,13 @@
 #include "vfs/internal.h"
 #include "vfs/verify.h"
 
-/* A stream's first window, and the one for a large file read from its start in large pieces. */
-#define WINDOW_LEN_MIN   (128 * 1024)
-#define WINDOW_LEN_LARGE (4 * 1024 * 1024)
-#define LARGE_READ_LEN   (64 * 1024)
-#define LARGE_FILE_LEN   (4 * 1024 * 1024)
+/*
+ * A stream's first window; a large file that is read from its start in large pieces has at once what
+ * the line is known to hold.
+ */
+#define WINDOW_LEN_MIN (128 * 1024)
+#define LARGE_READ_LEN (64 * 1024)
+#define LARGE_FILE_LEN (4 * 1024 * 1024)
 
 /* The kernel's own read-ahead runs several requests at once and may swap or skip some. */
 #define STREAM_SLACK_LEN (256 * 1024)
@@ -298,8 +300,8 @@ static void read_ahead(struct file *f, uint64_t off, size_t len)
 	struct stream *s = stream_at(f, off, &continues);
 
 	if (!continues && off == 0)
-		s->window_len = len >= LARGE_READ_LEN && size >= LARGE_FILE_LEN ? WINDOW_LEN_LARGE
-		                                                                : WINDOW_LEN_MIN;
+		s->window_len =
+		    len >= LARGE_READ_LEN && size >= LARGE_FILE_LEN ? SIZE_MAX : WINDOW_LEN_MIN;
 	else if (continues && end > s->next_off)
 		s->window_len = s->window_len ? s->window_len * 2 : WINDOW_LEN_MIN;
 	s->next_off = end > s->next_off ? end : s->next_off;

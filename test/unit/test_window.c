@@ -63,7 +63,7 @@ static uint64_t run(int64_t from_ms, int64_t span_ms, double rate, int64_t rtt_m
 			continue;
 		while (head != tail && queue[tail % QUEUE_SIZE].done_ms <= (double)now)
 			fxp_window_done(&queue[tail++ % QUEUE_SIZE].sample, PIECE, now);
-		while (fxp_window_room(&w))
+		while (fxp_window_room(&w) && fxp_window_due_ms(&w, now) <= now)
 			send_one(now, rate, rtt_ms);
 		ck_assert_uint_lt(head - tail, QUEUE_SIZE);
 	}
@@ -278,6 +278,83 @@ START_TEST(no_creep)
 }
 END_TEST
 
+/* What was asked for comes back, and nothing more is asked for. */
+static void finish(int64_t now)
+{
+	while (head != tail)
+		fxp_window_done(&queue[tail++ % QUEUE_SIZE].sample, PIECE, now);
+}
+
+/* The line has seemed to be slow of late. */
+static void slow(void)
+{
+	w.rates[0] = w.rates[1] = w.rates[2] = w.rates[3] = 1000;
+}
+
+START_TEST(second_stream)
+{
+	/* one that knows its window fills it at the pace of the line, not at once */
+	begin(128 * 1024);
+	fxp_window_raise(&w, 4 * 1024 * 1024);
+	run(0, 3000, 125e6, 200);
+	finish(3300);
+	backlog_max_len = 0;
+	run(5000, 200, 125e6, 200);
+	ck_assert_double_le(backlog_max_len, 4.3e6 + 25e6 * 0.25);
+	ck_assert_uint_ge(run(5200, 1000, 125e6, 200), (uint64_t)(125e6 * 0.97));
+	/* a pace that was wrong holds nothing up once the answers are there */
+	finish(6500);
+	slow();
+	while (fxp_window_room(&w) && fxp_window_due_ms(&w, 6500) <= 6500)
+		send_one(6500, 125e6, 200);
+	ck_assert_int_gt(fxp_window_due_ms(&w, 6500), 6500);
+	finish(6900);
+	slow();
+	ck_assert_int_eq(fxp_window_due_ms(&w, 6900), 6900);
+}
+END_TEST
+
+START_TEST(batches)
+{
+	/* answers that waited for a busy loop are not taken for a faster line */
+	struct fxp_window_sample s[21];
+
+	begin(1024 * 1024);
+	for (unsigned i = 0; i < 20; i++)
+		fxp_window_sent(&w, &s[i], PIECE, 0);
+	fxp_window_done(&s[0], PIECE, 100);
+	fxp_window_sent(&w, &s[20], PIECE, 100);
+	for (unsigned i = 1; i < 20; i++)
+		fxp_window_done(&s[i], PIECE, 100);
+	fxp_window_done(&s[20], PIECE, 150);
+	ck_assert_uint_le(w.rates[w.slot], PIECE * 20 * 10);
+}
+END_TEST
+
+START_TEST(own_time)
+{
+	/* the time in which a slow line carries one request is no distance */
+	begin(128 * 1024);
+	run(0, 12000, 2e6, 50);
+	ck_assert_int_le(w.rtt_min_ms, 55);
+}
+END_TEST
+
+START_TEST(held_up)
+{
+	/* a writer that pauses in its first flight, and a server that answers all of it at once: the
+	 * lanes get their channel windows, no more */
+	begin(1024 * 1024);
+	for (int i = 0; i < 26; i++)
+		send_one(0, 1e12, 100);
+	for (int i = 0; i < 4; i++)
+		send_one(20, 1e12, 100);
+	finish(171);
+	fxp_window_grow(&w, 6);
+	ck_assert_uint_eq(w.window_len, 6 * 2 * 1024 * 1024);
+}
+END_TEST
+
 CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
            survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
-           no_creep)
+           no_creep, second_stream, batches, own_time, held_up)
