@@ -20,6 +20,8 @@ enum known_mark {
 	KNOWN_REVOKED,
 };
 
+struct buf;
+
 /* One line. */
 struct known_entry {
 	enum known_mark mark;
@@ -83,6 +85,10 @@ int known_hosts_types(const struct known_hosts *kh, const struct known_query *q,
 
 /* "host", or "[host]:port". Return: 0 or -ENOMEM. */
 int known_hosts_name(const struct known_query *q, char **name);
+
+/* The line for a key, with its newline, behind what `line` holds. Return: 0 or a negative errno. */
+int known_hosts_line(struct buf *line, const struct known_query *q, const char *type,
+                     const uint8_t *key, size_t key_len, bool hashed);
 
 /*
  * Appends one line under a lock; creates the file with 0600 and its directory with 0700.

@@ -80,6 +80,18 @@ static int remember(struct ssh_conn *sc, const struct known_query *q, const stru
 	return 0;
 }
 
+/* Longer than an error may be: for the log. */
+static void log_line_to_add(const struct ssh_conn *sc, const struct server_key *k)
+{
+	struct known_query q = host_key_query(sc);
+	struct buf line = BUF_INIT;
+
+	if (!known_hosts_line(&line, &q, k->type, k->blob, k->blob_len, false))
+		log_info(LOG_SSH, "its line of known_hosts would be: %.*s", (int)line.len - 1,
+		         (const char *)line.bytes);
+	buf_finish(&line);
+}
+
 static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const char *why,
                           struct link_error *err)
 {
@@ -87,6 +99,7 @@ static int refuse_unknown(struct ssh_conn *sc, const struct server_key *k, const
 	                   : sc->cfg.gssapi_kex_asked ? ", GSSAPIKeyExchange has no effect here"
 	                                              : "";
 
+	log_line_to_add(sc, k);
 	conn_error(
 	    err, LINK_FAIL_HOSTKEY,
 	    "the %s host key of '%s' is not known%s%s: %s; connect once with ssh to check and "

@@ -51,6 +51,7 @@ static size_t parse_hex(const char *text, uint8_t *out, size_t size)
 static size_t parse_base64(const char *text, uint8_t *out, size_t size)
 {
 	char padded[96];
+	uint8_t bytes[sizeof(padded) / 4 * 3]; /* what is decoded for the padding counts */
 	size_t len = strcspn(text, "=");
 	ssize_t n;
 
@@ -59,8 +60,11 @@ static size_t parse_base64(const char *text, uint8_t *out, size_t size)
 	memcpy(padded, text, len);
 	while (len % 4)
 		padded[len++] = '=';
-	n = (size_t)(len / 4 * 3) > size ? -1 : known_hosts_base64_decode(padded, len, out);
-	return n > 0 ? (size_t)n : 0;
+	n = known_hosts_base64_decode(padded, len, bytes);
+	if (n <= 0 || (size_t)n > size)
+		return 0;
+	memcpy(out, bytes, (size_t)n);
+	return (size_t)n;
 }
 
 static const struct digest {

@@ -132,19 +132,28 @@ static bool lacks_newline(int fd)
 	return end > 0 && pread(fd, &last, 1, end - 1) == 1 && last != '\n';
 }
 
+int known_hosts_line(struct buf *line, const struct known_query *q, const char *type,
+                     const uint8_t *key, size_t key_len, bool hashed)
+{
+	int rc = add_host(line, q, hashed);
+
+	if (rc)
+		return rc;
+	buf_addf(line, " %s ", type);
+	add_base64(line, key, key_len);
+	buf_add_str(line, "\n");
+	return buf_failed(line) ? -ENOMEM : 0;
+}
+
 int known_hosts_append(const char *path, const struct known_query *q, const char *type,
                        const uint8_t *key, size_t key_len, bool hashed)
 {
 	struct buf line = BUF_INIT;
 	int fd, rc;
 
-	rc = add_host(&line, q, hashed);
-	if (rc)
-		goto finish;
-	buf_addf(&line, " %s ", type);
-	add_base64(&line, key, key_len);
-	buf_add_str(&line, "\n");
-	rc = make_directory(path);
+	rc = known_hosts_line(&line, q, type, key, key_len, hashed);
+	if (!rc)
+		rc = make_directory(path);
 	if (rc)
 		goto finish;
 	fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
@@ -157,9 +166,7 @@ int known_hosts_append(const char *path, const struct known_query *q, const char
 	if (!known_already(path, q, type, key, key_len)) {
 		if (lacks_newline(fd) && write(fd, "\n", 1) != 1)
 			rc = -errno;
-		if (buf_failed(&line))
-			rc = -ENOMEM;
-		else if (!rc && write(fd, line.bytes, line.len) != (ssize_t)line.len)
+		if (!rc && write(fd, line.bytes, line.len) != (ssize_t)line.len)
 			rc = errno ? -errno : -EIO;
 	}
 	close(fd);

@@ -23,6 +23,9 @@
 
 #define ANSWER_MAX_LEN 4096
 
+/* What ssh takes where SSH_ASKPASS is not set. */
+#define DEFAULT_ASKPASS "/usr/bin/ssh-askpass"
+
 /* How often a hang-up that poll() does not report is looked for. */
 #define SLICE_MS 500
 
@@ -41,6 +44,8 @@ static const char *askpass_program(const struct prompt *p)
 {
 	const char *program = getenv("SSH_ASKPASS");
 
+	if (!program && access(DEFAULT_ASKPASS, X_OK) == 0)
+		program = DEFAULT_ASKPASS;
 	return p->askpass_ok && program && program[0] ? program : NULL;
 }
 
@@ -77,7 +82,7 @@ static const char *choose(const struct prompt *p, bool *terminal)
 		*terminal = false;
 		return program;
 	}
-	if (require && strcasecmp(require, "prefer") == 0 && program)
+	if (require && strcasecmp(require, "prefer") == 0 && program && have_display())
 		return program;
 	if (*terminal)
 		return NULL;

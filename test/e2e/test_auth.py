@@ -96,6 +96,24 @@ def test_nobody_is_asked_without_a_terminal_or_in_batch_mode(serve, login):
     assert all(isinstance(s, str) for s in server.seen)
 
 
+@pytest.mark.parametrize("require,display,asked", [
+    ("force", "", "program"), ("prefer", ":0", "program"), ("prefer", "", "terminal"), ("never", ":0", "terminal"),
+    (None, ":0", "terminal"), ("never", ":0", None), (None, "", None), (None, ":0", "program alone")])
+def test_who_is_asked(serve, login, area, require, display, asked):
+    """SSH_ASKPASS_REQUIRE and DISPLAY decide as for ssh: the program, the terminal, or nobody."""
+    class One(Rounds):
+        rounds = [("", "", [("Password: ", False)], ["s3cret"])]
+    helper = area / "askpass"
+    helper.write_text("#!/bin/sh\necho s3cret\n")
+    helper.chmod(0o755)
+    env = {"SSH_ASKPASS": str(helper), "DISPLAY": display, "WAYLAND_DISPLAY": ""}
+    if require:
+        env["SSH_ASKPASS_REQUIRE"] = require
+    where = {"run": run_sftpfs} if asked in (None, "program alone") else {
+        "dialogue": [(b"Password:", b"s3cret")] if asked == "terminal" else []}
+    login(serve(One), fails=0 if asked else LOGIN, env=env, **where)
+
+
 def test_server_that_asks_for_nothing(serve, login):
     class Open(Login):
         def begin_auth(self, username):
@@ -121,6 +139,20 @@ class Expired(Login):
 def test_expired_password_says_so_and_is_not_asked_again(serve, login):
     server = serve(Expired)
     said = login(server, [(b"password:", b"s3cret")], fails=LOGIN)
+    assert "expired" in said and server.seen == ["s3cret"]
+
+
+def test_expired_password_goes_on_with_what_comes_after_it(serve, login, area, who):
+    """... where passwords come first: it is said, and a second connection logs in by a key."""
+    class WithKeys(Expired):
+        def public_key_auth_supported(self):
+            return True
+
+        def validate_public_key(self, username, key):
+            return True
+    server = serve(WithKeys)
+    said = login(server, [(b"password:", b"s3cret")], args=[
+        "-o", f"IdentityFile={own_key(who, area / 'key')}", "-o", r"PreferredAuthentications=password\,publickey"])
     assert "expired" in said and server.seen == ["s3cret"]
 
 
@@ -154,7 +186,7 @@ def test_server_that_offers_only_what_we_lack(serve, login):
         def host_based_auth_supported(self):
             return True
     said = login(serve(HostBased), run=run_sftpfs, fails=LOGIN)
-    assert "offers: hostbased" in said and len(said.strip().splitlines()) == 1
+    assert "offers: hostbased" in said and "ssh_command=ssh" in said and len(said.strip().splitlines()) == 1
 
 
 # --- a real sshd ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import anybody, login_args
 from mount import daemons_of, is_mounted, run_on_terminal, run_sftpfs
-from server import keygen
+from server import Sshd, keygen
 from waiting import wait_until
 
 pytestmark = pytest.mark.own_user
@@ -73,10 +73,13 @@ def test_unknown_key_is_named_as_ssh_keygen_names_it(host):
     for policy in ("yes", "ask"):
         said = host.try_it(host.known(), code=HOST_KEY, StrictHostKeyChecking=policy)
         assert "ED25519" in said and fingerprint(host.ed25519) in said
+    log = host.area / "log"
+    host.try_it(host.known(), code=HOST_KEY, extra=["-o", f"log_file={log}"])
+    assert f"would be: {host.line()}\n" in log.read_text()
     said = host.try_it(host.known(), code=HOST_KEY, FingerprintHash="md5")
     assert fingerprint(host.ed25519, "md5") in said and "VerifyHostKeyDNS" not in said
     assert "VerifyHostKeyDNS has no effect" in host.try_it(host.known(), code=HOST_KEY, VerifyHostKeyDNS="yes")
-    host.try_it(host.known(), extra=["-o", f"host_key={fingerprint(host.ed25519, 'md5')}"])
+    assert "GSSAPIKeyExchange" in host.try_it(host.known(), code=HOST_KEY, GSSAPIKeyExchange="yes")
     assert host.known().read_text() == ""
 
 
@@ -196,14 +199,28 @@ def test_revoked_host_keys_as_a_list_and_as_krl(host, area):
     assert "/nonexistent" in host.try_it(host.known(host.line()), RevokedHostKeys="/nonexistent", code=HOST_KEY)
 
 
-def test_certificate_authority_has_an_honest_message(host, area):
-    authority = host.line(keygen(area / "authority", "ed25519"), mark="@cert-authority")
-    said = host.try_it(host.known(authority), code=HOST_KEY)
-    assert "certificate" in said and "not supported" in said and "plain key" in said
-    host.try_it(host.known(authority, host.line()))
+def test_certificate_authority_has_an_honest_message(who, top, people, area):
+    """At a server that has a certificate, which satisfies ssh."""
+    sshd = Sshd(top / f"certified-{who.name}", users=people.values())
+    try:
+        host = Host(who, sshd, area)
+        subprocess.run(["ssh-keygen", "-q", "-s", keygen(area / "authority", "ed25519"), "-I", "host", "-h", "-n",
+                        "127.0.0.1", f"{host.ed25519}.pub"], check=True)
+        sshd.directives["HostCertificate"] = f"{host.ed25519}-cert.pub"
+        sshd.stop()
+        sshd.start()
+        authority = host.line(area / "authority", mark="@cert-authority")
+        known = host.known(authority)
+        words = ["-P" if word == "-p" else str(word) for word in login_args(sshd, who, UserKnownHostsFile=known)]
+        who.run(["sftp", "-q", "-b", "/dev/null", *words, sshd.target(who, "/")])
+        said = host.try_it(known, code=HOST_KEY)
+        assert "not supported" in said and "plain key" in said and "ssh_command=ssh" in said
+        host.try_it(host.known(authority, host.line()))
+    finally:
+        sshd.stop()
 
 
-@pytest.mark.parametrize("form", ["sha256", "sha256 in hex", "md5", "md5 bare", "key", "file"])
+@pytest.mark.parametrize("form", ["sha256", "sha256 in hex", "sha1", "sha512", "md5", "md5 bare", "key", "file"])
 def test_pinned_key(host, area, form):
     """It needs no known_hosts and writes none, and another key of the same form is refused."""
     def named(key):
@@ -213,10 +230,13 @@ def test_pinned_key(host, area, form):
         if form == "file":
             (area / "pinned").write_text(" ".join(public(key)) + "\n")
             (area / "pinned").chmod(0o644)
-        return {"sha256": fingerprint(key), "md5": digest, "md5 bare": digest[4:], "key": " ".join(public(key)),
+        return {"sha256": fingerprint(key), "sha1": fingerprint(key, "sha1"), "sha512": fingerprint(key, "sha512"),
+                "md5": digest, "md5 bare": digest[4:], "key": " ".join(public(key)),
                 "file": str(area / "pinned")}[form]
     known = host.known()
-    host.try_it(known, extra=["-o", f"host_key={named(host.ed25519)}"])
+    log = area / "log"
+    host.try_it(known, extra=["-o", f"host_key={named(host.ed25519)}", "-o", f"log_file={log}"])
+    assert ("proves little" in log.read_text()) == (form in ("sha1", "md5", "md5 bare"))
     other = keygen(area / "other", "ed25519")
     said = host.try_it(host.known(host.line()), extra=["-o", f"host_key={named(other)}"], code=HOST_KEY)
     assert "host_key" in said and fingerprint(host.ed25519) in said
