@@ -139,12 +139,14 @@ void program_status(void *ctx, char *json, size_t size)
 	         : fs.needs_attention ? "needs attention"
 	                              : "connecting");
 	add_text(&b, "server", facts.server_banner);
+	add_text(&b, "client", facts.client_banner);
 	add_text(&b, "host", p->options->host ? p->options->host : "");
 	add_text(&b, "user", facts.user);
 	add_text(&b, "cipher", facts.cipher);
 	add_text(&b, "mac", facts.mac);
 	add_text(&b, "kex", facts.kex);
 	add_text(&b, "strict_kex", facts.strict_kex ? "yes" : "no");
+	add_number(&b, "sftp_version", p->fxp ? FXP_VERSION_3 : 0);
 	add_server(&b, &fs);
 	add_number(&b, "uptime_s", (uint64_t)(p->clock.now_ms - p->mounted_ms) / 1000);
 	add_number(&b, "lanes", fs.lane_count);

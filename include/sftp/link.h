@@ -95,6 +95,7 @@ struct link_events {
 
 struct link_facts {
 	char server_banner[256]; /* "SSH-2.0-OpenSSH_9.2p1"; empty over a byte pipe */
+	char client_banner[64];  /* ours */
 	char cipher[64];
 	char mac[64];
 	char kex[64];

@@ -196,6 +196,7 @@ static void note_facts(struct ssh_conn *sc)
 
 	pthread_mutex_lock(&sc->conn.facts_lock);
 	copy_fact(f->server_banner, sizeof(f->server_banner), ssh_get_serverbanner(sc->session));
+	copy_fact(f->client_banner, sizeof(f->client_banner), ssh_get_clientbanner(sc->session));
 	copy_fact(f->cipher, sizeof(f->cipher), ssh_get_cipher_out(sc->session));
 	copy_fact(f->mac, sizeof(f->mac), ssh_get_hmac_out(sc->session));
 	copy_fact(f->kex, sizeof(f->kex), ssh_get_kex_algo(sc->session));

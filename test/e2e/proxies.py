@@ -2,6 +2,7 @@
 proxies that note what they were asked for."""
 
 import base64
+import contextlib
 import socket
 import struct
 import threading
@@ -91,9 +92,10 @@ class Forwarder(Listener):
                 while piece := server.recv(1 << 16):
                     if client not in self.hung:
                         client.sendall(piece)
-                client.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass
+                pass  # a reset is an end, too
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
         thread = threading.Thread(target=down, daemon=True)
         thread.start()
         try:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import login_args
-from mount import is_mounted, sftpfs_binary
+from mount import daemons_of, is_mounted, sftpfs_binary
+from server import in_namespace
 from waiting import wait_until
 
 pytestmark = [pytest.mark.own_user, pytest.mark.parametrize("who", ["root"], indirect=True)]
@@ -58,6 +59,19 @@ def test_a_line_of_fstab(helper, who, top):
     fstab = top / f"fstab-{helper.place.name}"
     fstab.write_text(f"{helper.source} {helper.place} fuse.{helper.type} {words} 0 0\n")
     good(helper, "mount", "-T", fstab, helper.place)
+
+
+def test_a_user_mounts_what_fstab_lets_him(helper, who, top, people, sshd):
+    """`users`: mount(8), setuid, reads only /etc/fstab, which is another one in a namespace of its own."""
+    user = people["user"]
+    os.chown(helper.place, user.uid, user.gid)
+    words = helper.words.replace(str(sshd.identity_for(who)), str(sshd.identity_for(user)))
+    fstab = top / f"fstab-{helper.place.name}"
+    fstab.write_text(f"{user.name}@127.0.0.1:/etc {helper.place} fuse.{helper.type} noauto,users,{words} 0 0\n")
+    command = f'mount "{helper.place}" && cat "{helper.place}/passwd" && umount "{helper.place}"'
+    done = run(*in_namespace('mount --bind "$0" /etc/fstab && su -s /bin/sh "$1" -c "$2"', str(fstab), user.name, command))
+    assert done.returncode == 0 and done.stdout == Path("/etc/passwd").read_text(), done
+    wait_until(lambda: not daemons_of(helper.place), what="the daemon ends")
 
 
 def test_old_form_through_mount_fuse(helper, who, top):

@@ -563,6 +563,22 @@ def test_algorithms_are_those_asked_for(way, changes, expected):
 
 
 @anybody
+def test_facts_are_those_of_the_server(who, strict, area, mounter):
+    """What `sftpfs status` says of the connection is what sshd's own log says of it."""
+    start = len(strict.log_text())
+    facts = status_of(Way(who, strict, area, mounter).mount())
+    log = strict.log_text()[start:]
+    cipher, mac = re.search(r"kex: client->server cipher: (\S+) MAC: (\S+) compression: none", log).groups()
+    assert (facts["cipher"], facts["mac"]) == (cipher, mac)
+    assert facts["kex"] == re.search(r"kex: algorithm: (\S+)", log)[1]
+    assert facts["server"] == re.search(r"Local version string (.+?)( \[preauth\])?$", log, re.M)[1].strip()
+    version, software = re.search(r"client protocol version (\S+); client software version (\S+)|"
+                                  r"Remote protocol version (\S+), remote software version (\S+)", log).groups()[-2:]
+    assert facts["client"] == f"SSH-{version}-{software}"
+    assert facts["sftp_version"] == 3 and f"Accepted publickey for {facts['user']}" in log
+
+
+@anybody
 def test_no_algorithm_in_common_names_both_lists(who, strict, area, mounter):
     way = Way(who, strict, area, mounter)
     for changes, ours, theirs in (
