@@ -93,13 +93,38 @@ int afile_where(void *owner, char *path, size_t size)
 	return 0;
 }
 
-/* What a stat of its name shows. */
+/* The name that programs know it by may be another than the one it has on the server still. */
 void afile_show(struct afile *f)
 {
-	struct pname *n = f->change.active ? f->change.at.name : NULL;
+	char buf[8192];
+	const char *path = believed(f, buf, sizeof(buf));
+	struct pname *n = path ? pending_find(&f->a->pending, path) : NULL;
+	const struct change *last = n ? pname_last(n) : NULL;
 
-	if (n && f->ours && pname_last(n) == &f->change)
+	if (!last || n->state == PNAME_ABSENT || n->state == PNAME_UNSURE)
+		return;
+	if (!f->ours) {
+		pname_set(n, PNAME_UNSURE, NULL);
+	} else if (last->kind == CHANGE_FILE) {
 		pname_set(n, n->state == PNAME_MADE ? PNAME_MADE : PNAME_CHANGED, &f->attr);
+	} else {
+		n->attr.size = f->attr.size;
+		n->attr.mtime = f->attr.mtime;
+	}
+}
+
+void async_share(struct async *a, uint64_t nodeid)
+{
+	list_for_each(e, &a->open_files) {
+		struct afile *f = list_entry(e, struct afile, entry);
+
+		if (f->nodeid != nodeid || f->state == AFILE_KEPT)
+			continue;
+		f->shared = true;
+		f->ours = false;
+		f->want &= ~(uint32_t)BE_ATTR_TIMES;
+		afile_show(f);
+	}
 }
 
 /* Something is on its way: until it is answered the name waits. */
@@ -237,8 +262,10 @@ int async_open(struct backend *b, const char *path, uint32_t flags, uint32_t mod
 	f->owner = owner;
 	f->nodeid = node;
 	f->ahead_len = ahead_len;
-	if (flags & BE_TRUNC)
+	if (flags & BE_TRUNC) {
 		pending_mend(&a->pending, path);
+		async_share(a, node);
+	}
 	s = async_see(a, path);
 	f->learn = s.what == SEEN_ABSENT && (flags & BE_EXCL);
 	if (!(flags & BE_CREAT) || !async_may_postpone(a, 0) || !async_may_make(a, &s, path))

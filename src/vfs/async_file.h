@@ -43,6 +43,7 @@ struct afile {
 	bool closed;   /* by vfs */
 	bool finished; /* the CLOSE is sent */
 	bool ours;     /* `attr` is what the program has made of it */
+	bool shared;   /* others have changed its content too: it never is again */
 	struct be_attr attr;
 	bool own;             /* nobody has asked for another owner */
 	uint32_t want;        /* bits of attr that the server is still to be told */
@@ -66,7 +67,7 @@ static inline struct afile *afile_of(struct be_file *f)
 /* Frees it if nobody needs it any more. */
 void afile_reap(struct afile *f);
 
-/* A stat of its name shows f->attr. */
+/* A stat of its name shows f->attr, or asks the server when everything pending on it is there. */
 void afile_show(struct afile *f);
 
 /* Something is on its way: until it is answered the name waits. */

@@ -49,28 +49,13 @@ int async_read(struct backend *b, struct be_file *file, uint64_t off, size_t len
 	return read_kept(f, off, len, done, arg);
 }
 
-/* What other descriptors of the file have made of it is not the last word any more. */
-static void disown_others(struct afile *f)
-{
-	list_for_each(e, &f->a->open_files) {
-		struct afile *other = list_entry(e, struct afile, entry);
-
-		if (other == f || other->nodeid != f->nodeid || other->state == AFILE_KEPT)
-			continue;
-		other->ours = false;
-		other->want &= ~(uint32_t)BE_ATTR_TIMES;
-	}
-}
-
 /* The file is what the program has written. */
 static void wrote(struct afile *f, uint64_t off, size_t len)
 {
-	if (!afile_alone(f))
-		disown_others(f);
-	if (f->state == AFILE_OPEN && (f->flags & BE_APPEND))
-		f->ours = false; /* others may append too: only the server knows */
-	else if (f->attr.valid)
-		f->ours = true;
+	/* Others may append, too: only the server knows. */
+	if (f->state == AFILE_OPEN && (!afile_alone(f) || (f->flags & BE_APPEND)))
+		async_share(f->a, f->nodeid);
+	f->ours = f->attr.valid && !f->shared;
 	if (!f->ours)
 		return;
 	if (off + len > f->attr.size)

@@ -399,6 +399,8 @@ int async_setattr(struct backend *b, const char *path, enum be_target target,
 	if (async_file_fold(a, path, want, &attr) || merge_waiting(a, path, target, want, &attr))
 		return answer_attr(a, done, arg, 0, &attr);
 	s = async_see(a, path);
+	if (s.node && (want->valid & BE_ATTR_SIZE))
+		async_share(a, s.node->nodeid);
 	t = task_create(a, CHANGE_SETATTR, path, NULL, done, NULL, arg);
 	if (!t)
 		return -ENOMEM;

@@ -174,6 +174,9 @@ void async_release_all(struct async *a);
 /* The server has renamed: open files follow. */
 void async_file_moved(struct async *a, const char *from, const char *to);
 
+/* The content of node `nodeid` is no longer what a single descriptor has made of it. */
+void async_share(struct async *a, uint64_t nodeid);
+
 /*
  * A change of attributes by path that rides with the file's own sending: true when it does, *now is
  * then what the file shows.

@@ -145,9 +145,11 @@ int async_fsetattr(struct backend *b, struct be_file *file, const struct be_attr
 
 	if (err || f->state == AFILE_FAILED)
 		return answer_attr(a, done, arg, err ? err : -EIO, NULL);
+	if (f->state == AFILE_OPEN && !afile_alone(f))
+		async_share(a, f->nodeid); /* what they know of it is about to be old */
 	if (!f->ours && f->state == AFILE_OPEN && !(f->flags & BE_WRITE))
 		return a->ops->fsetattr(a->below, f->below, want, done, arg);
-	if (!async_may_change(a, &f->attr, want) ||
+	if (f->shared || !async_may_change(a, &f->attr, want) ||
 	    (f->state != AFILE_KEPT && restricts(f, want)) || !async_may_postpone(a, 0))
 		return set_later(f, want, done, arg);
 	if (f->state != AFILE_OPEN)
