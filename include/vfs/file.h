@@ -44,14 +44,15 @@ struct file {
 	struct vfs *v;
 	struct node *node; /* referenced */
 	uint64_t fh;
-	struct be_file *be;         /* NULL: none yet, see whole.h */
+	struct be_file *be;         /* NULL: none yet, see whole.h; may be others' too */
 	struct whole *content;      /* the whole file, referenced; or NULL */
 	struct list in_pinned;      /* v->pinned, until it has a handle */
 	struct list handle_waiters; /* struct op.wait: reads */
-	int64_t opened_ms;          /* of one without a handle */
-	bool opening;               /* a handle is on its way */
-	pid_t unread_by;            /* the program that opened it to read, until it has; or 0 */
-	int flags;                  /* of open(2) */
+	int64_t
+	    opened_ms;   /* when the server was asked for it; where it was not, when it was made */
+	bool opening;    /* a handle is on its way */
+	pid_t unread_by; /* the program that opened it to read, until it has; or 0 */
+	int flags;       /* of open(2) */
 	bool wrote;
 	bool given_up; /* close or fsync has told that it could not be delivered: not tried again */
 	bool created;  /* this open made the file: see vfs/setattr.c */
@@ -85,6 +86,9 @@ struct file *file_find(struct vfs *v, uint64_t fh);
  * memory (`be` is closed then).
  */
 struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int flags);
+
+/* `f`, which has none, gets the handle `be`, which others may have: the last one closes it. */
+void file_take_handle(struct file *f, struct be_file *be);
 
 struct file *file_ref(struct file *f);
 void file_unref(struct file *f);

@@ -64,6 +64,14 @@ struct file *file_create(struct vfs *v, struct node *n, struct be_file *be, int 
 	return f;
 }
 
+void file_take_handle(struct file *f, struct be_file *be)
+{
+	f->be = be;
+	list_del(&f->in_node);
+	list_push_back(&f->node->files, &f->in_node);
+	f->v->ops->file_node(f->v->be, be, f->node->nodeid, f);
+}
+
 int file_where(void *owner, char *path, size_t size)
 {
 	struct file *f = owner;
@@ -151,6 +159,20 @@ void file_settle_unused(struct vfs *v, struct node *n)
 	listing_show(v, n, NULL);
 }
 
+/* Another descriptor that has the same handle: it is its own then. Return: false when there is none. */
+static bool hand_on(struct file *f)
+{
+	list_for_each(e, &f->node->files) {
+		struct file *other = list_entry(e, struct file, in_node);
+
+		if (other == f || other->be != f->be)
+			continue;
+		f->v->ops->file_node(f->v->be, f->be, f->node->nodeid, other);
+		return true;
+	}
+	return false;
+}
+
 void file_release(struct file *f)
 {
 	struct vfs *v = f->v;
@@ -166,7 +188,7 @@ void file_release(struct file *f)
 	list_del(&f->in_node);
 	list_del(&f->in_readers);
 	list_del(&f->in_pinned);
-	if (f->be)
+	if (f->be && !hand_on(f))
 		v->ops->close(v->be, f->be);
 	f->be = NULL;
 	walk_file_used(v, f, false);

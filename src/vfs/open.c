@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/file.h"
@@ -181,6 +182,7 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		op_fail(op, -ENOMEM);
 		return;
 	}
+	f->opened_ms = op->since_ms;
 	/*
 	 * A file of /proc says 0 and has content: only asking for it tells, and the kernel asks only
 	 * on a descriptor without page cache. For files that are empty that would forbid mmap.
@@ -410,11 +412,53 @@ static bool open_fetched(struct op *op)
 	return true;
 }
 
+/*
+ * A descriptor that the same program has just opened and not read from: the kernel opens once more for each
+ * FS_IOC_GETFLAGS, which borg and lsattr ask of what they open. NULL: there is none.
+ */
+static struct file *just_opened(const struct op *op)
+{
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+
+	if (!op->req || !op->req->program || n->dirty || n->attr.size != n->shown_size ||
+	    (v->async && !async_is_settled(v->async, n)))
+		return NULL;
+	list_for_each(e, &n->files) {
+		struct file *f = list_entry(e, struct file, in_node);
+
+		/* The handle is of what stood under this name inside the window, and is of it still. */
+		if (f->unread_by == op->req->program && f->opened_ms > n->changed_ms &&
+		    n->told_ms >= f->opened_ms &&
+		    v->clock->now_ms - f->opened_ms < v->cfg.open_window_ms)
+			return f;
+	}
+	return NULL;
+}
+
+/* Answers with the handle of another descriptor. Return: false when the server must be asked. */
+static bool open_shared(struct op *op)
+{
+	struct vfs *v = op->v;
+	struct node *n = op->node;
+	struct file *other = just_opened(op), *f;
+	struct vfs_opened o = {0};
+
+	f = other ? file_create(v, n, NULL, op->flags) : NULL;
+	if (!f)
+		return false;
+	file_take_handle(f, other->be);
+	f->opened_ms = other->opened_ms;
+	describe_open(v, n, f, &n->attr, &o);
+	answer_opened(op, f, &o);
+	return true;
+}
+
 void open_continue(struct op *op)
 {
 	int flags = op->flags;
 
-	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && open_fetched(op))
+	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && (open_fetched(op) || open_shared(op)))
 		return;
 	if (flags & O_TRUNC)
 		file_send_node(op->node);

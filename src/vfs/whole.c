@@ -216,10 +216,7 @@ static void late_opened(void *arg, const struct be_status *st, struct be_file *b
 
 	f->opening = false;
 	if (st->code == BE_OK && same && is_open(f) && !f->be) {
-		f->be = be;
-		list_del(&f->in_node);
-		list_push_back(&f->node->files, &f->in_node);
-		v->ops->file_node(v->be, be, f->node->nodeid, f);
+		file_take_handle(f, be);
 	} else if (st->code == BE_OK) {
 		v->ops->close(v->be, be); /* another file by now: the bytes are all we have of it */
 	}

@@ -462,7 +462,7 @@ def passed_during(log, name):
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("way", ["read", "write"])
+@pytest.mark.parametrize("way", ["read", "write", "look ahead"])
 def test_cold_stat_during_a_copy(far, way):
     """While a copy fills the line, a stat takes two round trips at most and the time of a packet: no more than that
     many bytes are answered between its request and its reply, in the order in which the daemon saw them; a request more,
@@ -471,12 +471,19 @@ def test_cold_stat_during_a_copy(far, way):
     line = far(*options(log_level="1:sftp=3"), rate=rate, delay=delay)
     for n in range(9):
         (line.base / f"cold{n}").write_bytes(b"x")
-    copy = ["dd", f"if={line.dir}/big", "of=/dev/null"] if way == "read" else ["dd", "if=/dev/zero", f"of={line.dir}/big"]
+    copy = ["dd", "bs=1M", "count=200", "status=none"]
+    copy += [f"if={line.dir}/big", "of=/dev/null"] if way == "read" else ["if=/dev/zero", f"of={line.dir}/big"]
     if way == "read":
         with open(line.base / "big", "wb") as big:
             big.truncate(200 * MIB)
-    key = "read_bytes" if way == "read" else "written_bytes"
-    copier = subprocess.Popen([*copy, "bs=1M", "count=200", "status=none"])
+    if way == "look ahead":
+        (line.base / "tree").mkdir()
+        for n in range(300):
+            (line.base / f"tree/f{n:03d}").write_bytes(b"x" * 200_000)
+            os.utime(line.base / f"tree/f{n:03d}", (1e9, 1e9))
+        copy = ["sh", "-c", 'exec cat "$0"/tree/* > /dev/null', line.dir]
+    key = "written_bytes" if way == "write" else "read_bytes"
+    copier = subprocess.Popen(copy)
     try:
         wait_until(lambda: line.status()[key] > 6 * MIB, what="a copy under way")
         for n in range(9):

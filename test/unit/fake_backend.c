@@ -542,7 +542,7 @@ void fake_opened(struct call *c, enum be_code code, const struct be_attr *a)
 
 	if (code == BE_OK)
 		fake.open_count++;
-	call.open_fn(call.arg, &st, code == BE_OK ? (struct be_file *)&fake : NULL, a);
+	call.open_fn(call.arg, &st, code == BE_OK ? (struct be_file *)++fake.last_file : NULL, a);
 }
 
 void fake_data(struct call *c, enum be_code code, const void *bytes, size_t len)

@@ -40,6 +40,7 @@ struct fake {
 	struct be_info info;
 	struct list calls;   /* unanswered, oldest first */
 	unsigned open_count; /* files not closed */
+	uintptr_t last_file; /* what stands for the last one opened: no two are the same */
 	unsigned cancel_count;
 	bool paused;
 };

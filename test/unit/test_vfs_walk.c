@@ -161,6 +161,68 @@ START_TEST(nothing_is_fetched_for_who_does_not_read)
 }
 END_TEST
 
+START_TEST(what_a_program_has_just_opened_it_opens_again_for_nothing)
+{
+	// as the kernel does for each FS_IOC_GETFLAGS: the same handle, closed with the last descriptor
+	struct be_attr a = fake_reg(5, 1000);
+	struct kreq *first, *again, *c = kreq_create(), *r = kreq_create(), *d = kreq_create();
+	uint64_t ids[3];
+
+	fake_setup(NULL);
+	list_three(ids);
+	first = open_for_reading(ids[0]);
+	fake_opened(fake_call("open"), BE_OK, &a);
+	again = open_for_reading(ids[0]);
+	ck_assert(first->done && again->done);
+	fake_none();
+	vfs_release(vfs, &c->req, first->opened.fh);
+	ck_assert_uint_eq(fake.open_count, 1);
+	vfs_read(vfs, &r->req, again->opened.fh, 4096, 0);
+	fake_data(fake_call("read"), BE_OK, "hello", 5);
+	ck_assert_uint_eq(r->len, 5);
+	vfs_release(vfs, &d->req, again->opened.fh);
+	ck_assert_uint_eq(fake.open_count, 0);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(what_was_read_or_is_old_or_another_programs_is_opened_anew)
+{
+	// each open asks the server: after a read, after the window, by somebody else, behind our change
+	struct be_attr a = fake_reg(5, 1000);
+	const struct stat mode = {.st_mode = 0600};
+	struct kreq *o[5], *r = kreq_create(), *s = kreq_create(), *k;
+	uint64_t ids[3];
+
+	fake_setup(NULL);
+	list_three(ids);
+	for (unsigned i = 0; i < 5; i++) {
+		struct kreq *other = kreq_create();
+
+		other->req.program = i == 2 ? PROGRAM + 1 : PROGRAM;
+		vfs_open(vfs, &other->req, ids[0], O_RDONLY);
+		fake_opened(fake_call("open"), BE_OK, &a);
+		ck_assert(other->done);
+		o[i] = other;
+		if (i == 0) {
+			vfs_read(vfs, &r->req, other->opened.fh, 4096, 0);
+			fake_data(fake_call("read"), BE_OK, "hello", 5);
+		} else if (i == 1) {
+			fake_pass(1001);
+		} else if (i == 3) {
+			vfs_setattr(vfs, &s->req, ids[0], other->opened.fh, &mode, VFS_SET_MODE);
+			a.mode = S_IFREG | 0600;
+			fake_attr(fake_call("fsetattr"), BE_OK, &a);
+		}
+	}
+	for (unsigned i = 0; i < 5; i++) {
+		k = kreq_create();
+		vfs_release(vfs, &k->req, o[i]->opened.fh);
+	}
+	fake_teardown();
+}
+END_TEST
+
 static void answer_fetch(const char *path)
 {
 	struct be_attr a = fake_reg(5, 1000);
@@ -484,4 +546,6 @@ CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
            the_second_child_of_a_directory_brings_the_others,
            a_child_of_a_listing_brings_its_sisters,
            a_listing_during_which_we_changed_something_is_not_kept,
-           the_second_file_of_a_listing_brings_the_third, nothing_is_fetched_for_who_does_not_read)
+           the_second_file_of_a_listing_brings_the_third, nothing_is_fetched_for_who_does_not_read,
+           what_a_program_has_just_opened_it_opens_again_for_nothing,
+           what_was_read_or_is_old_or_another_programs_is_opened_anew)
