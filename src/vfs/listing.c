@@ -364,6 +364,8 @@ const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *w
 	*waits = false;
 	if (!e || e->removed || !attr_same_file(&e->attr, &n->attr))
 		return NULL;
+	if (attr_expiry(v, &e->attr, l->asked_ms) <= v->clock->now_ms)
+		return NULL; /* links may be given less time than listings */
 	if (e->ask) {
 		list_push_back(&l->link_waiters, &op->wait);
 		*waits = true;

@@ -254,6 +254,42 @@ def test_lookups_of_many_names_become_a_listing(who, far):
     assert requests(far, "LSTAT") <= 20
 
 
+# What the server is asked for a second time: stat of a file, of no file, a listing, where a link leads.
+AGAIN = {
+    "": (),
+    "cache=no": ("file", "none", "list", "link"),
+    "dir_cache=no": ("file", "none", "list", "link"),
+    "dcache_timeout=0": ("file", "none", "list", "link"),
+    "cache_timeout=0": ("file", "none", "list", "link"),
+    "dcache_stat_timeout=0": ("file",),
+    "dcache_dir_timeout=0": ("none", "list"),
+    "dcache_link_timeout=0": ("link",),
+    "negative_timeout=0": ("none",),
+    "dcache_timeout=0,attr_timeout=600,entry_timeout=600": ("none", "list", "link"),
+    "dcache_timeout=0,negative_timeout=600": ("file", "list", "link"),
+}
+
+
+@pytest.mark.parametrize("words", AGAIN)
+def test_lifetimes_are_those_of_the_options(who, far, words):
+    """the options of sshfs and of libfuse: what they name is asked for again, or not, and nothing else is"""
+    make_files(far.base, ["d"], 1)
+    (far.base / "file").write_bytes(b"x")
+    os.symlink("target", far.base / "link")
+    mount = far.mount(*(["-o", words] if words else []))
+    works = {"file": lambda: os.stat(mount.dir / "file"), "none": lambda: os.path.exists(mount.dir / "none"),
+             "list": lambda: os.listdir(mount.dir / "d"), "link": lambda: os.readlink(mount.dir / "link")}
+    kinds = {"list": "OPENDIR", "link": "READLINK"}
+    found = []
+    for name, work in works.items():
+        work()
+        before = requests(far, kinds.get(name, "LSTAT"))
+        work()
+        if requests(far, kinds.get(name, "LSTAT")) > before:
+            found.append(name)
+    assert tuple(found) == AGAIN[words]
+
+
 # --- a second program on the server -----------------------------------------------------------------------------------
 
 def text(name, version, size):

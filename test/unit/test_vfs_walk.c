@@ -186,6 +186,31 @@ START_TEST(what_a_program_has_just_opened_it_opens_again_for_nothing)
 }
 END_TEST
 
+START_TEST(nothing_is_fetched_ahead_when_half_the_memory_is_in_use)
+{
+	// each file is then asked for when it is opened
+	struct be_attr a = fake_reg(5, 1000);
+	uint64_t ids[3];
+	size_t len;
+
+	fake_setup(NULL);
+	list_three(ids);
+	len = budget.max_len / 2 + 1;
+	budget_charge(&budget, len);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *o = open_for_reading(ids[i]), *r = kreq_create(), *c = kreq_create();
+
+		fake_opened(fake_call("open"), BE_OK, &a);
+		vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+		fake_data(fake_call("read"), BE_OK, "hello", 5);
+		vfs_release(vfs, &c->req, o->opened.fh);
+		fake_none();
+	}
+	budget_release(&budget, len);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(what_was_read_or_is_old_or_another_programs_is_opened_anew)
 {
 	// each open asks the server: after a read, after the window, by somebody else, behind our change
@@ -548,4 +573,5 @@ CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
            a_listing_during_which_we_changed_something_is_not_kept,
            the_second_file_of_a_listing_brings_the_third, nothing_is_fetched_for_who_does_not_read,
            what_a_program_has_just_opened_it_opens_again_for_nothing,
+           nothing_is_fetched_ahead_when_half_the_memory_is_in_use,
            what_was_read_or_is_old_or_another_programs_is_opened_anew)
