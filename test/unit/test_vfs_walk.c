@@ -211,37 +211,46 @@ START_TEST(nothing_is_fetched_ahead_when_half_the_memory_is_in_use)
 }
 END_TEST
 
+static struct kreq *open_anew(uint64_t nodeid, pid_t program, const struct be_attr *a)
+{
+	struct kreq *k = kreq_create();
+
+	k->req.program = program;
+	vfs_open(vfs, &k->req, nodeid, O_RDONLY);
+	ck_assert_msg(!k->done, "the server must be asked");
+	while (fake_find("fetch", NULL))
+		fake_fetched(fake_find("fetch", NULL), BE_FAILURE, NULL, NULL, 0);
+	fake_opened(fake_call("open"), BE_OK, a);
+	ck_assert(k->done);
+	return k;
+}
+
 START_TEST(what_was_read_or_is_old_or_another_programs_is_opened_anew)
 {
 	// each open asks the server: after a read, after the window, by somebody else, behind our change
 	struct be_attr a = fake_reg(5, 1000);
 	const struct stat mode = {.st_mode = 0600};
-	struct kreq *o[5], *r = kreq_create(), *s = kreq_create(), *k;
+	struct kreq *o[7], *r = kreq_create(), *s = kreq_create();
 	uint64_t ids[3];
 
 	fake_setup(NULL);
 	list_three(ids);
-	for (unsigned i = 0; i < 5; i++) {
-		struct kreq *other = kreq_create();
+	o[0] = open_anew(ids[0], PROGRAM, &a);
+	vfs_read(vfs, &r->req, o[0]->opened.fh, 4096, 0);
+	fake_data(fake_call("read"), BE_OK, "hello", 5);
+	o[1] = open_anew(ids[0], PROGRAM, &a);
+	o[2] = open_anew(ids[1], PROGRAM, &a);
+	fake_pass(1001);
+	o[3] = open_anew(ids[1], PROGRAM, &a);
+	o[4] = open_anew(ids[2], PROGRAM, &a);
+	o[5] = open_anew(ids[2], PROGRAM + 1, &a);
+	vfs_setattr(vfs, &s->req, ids[2], o[4]->opened.fh, &mode, VFS_SET_MODE);
+	a.mode = S_IFREG | 0600;
+	fake_attr(fake_call("fsetattr"), BE_OK, &a);
+	o[6] = open_anew(ids[2], PROGRAM, &a);
+	for (unsigned i = 0; i < 7; i++) {
+		struct kreq *k = kreq_create();
 
-		other->req.program = i == 2 ? PROGRAM + 1 : PROGRAM;
-		vfs_open(vfs, &other->req, ids[0], O_RDONLY);
-		fake_opened(fake_call("open"), BE_OK, &a);
-		ck_assert(other->done);
-		o[i] = other;
-		if (i == 0) {
-			vfs_read(vfs, &r->req, other->opened.fh, 4096, 0);
-			fake_data(fake_call("read"), BE_OK, "hello", 5);
-		} else if (i == 1) {
-			fake_pass(1001);
-		} else if (i == 3) {
-			vfs_setattr(vfs, &s->req, ids[0], other->opened.fh, &mode, VFS_SET_MODE);
-			a.mode = S_IFREG | 0600;
-			fake_attr(fake_call("fsetattr"), BE_OK, &a);
-		}
-	}
-	for (unsigned i = 0; i < 5; i++) {
-		k = kreq_create();
 		vfs_release(vfs, &k->req, o[i]->opened.fh);
 	}
 	fake_teardown();
