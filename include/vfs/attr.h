@@ -50,6 +50,12 @@ bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_
 /* The same file by all that v3 shows? */
 bool attr_same_file(const struct be_attr *a, const struct be_attr *b);
 
+/*
+ * Was the server's clock past the second behind `a`'s mtime at `asked_ms`? Then bytes that were read since vouch
+ * for themselves with it: what changes them gives them another.
+ */
+bool attr_is_old(const struct vfs *v, const struct be_attr *a, int64_t asked_ms);
+
 bool attr_is_dir(const struct be_attr *a);
 bool attr_is_reg(const struct be_attr *a);
 bool attr_is_link(const struct be_attr *a);

@@ -168,6 +168,13 @@ bool attr_same_file(const struct be_attr *a, const struct be_attr *b)
 	       a->uid == b->uid && a->gid == b->gid;
 }
 
+bool attr_is_old(const struct vfs *v, const struct be_attr *a, int64_t asked_ms)
+{
+	/* The clock now less the time it took: what it was when the question left. */
+	return attr_server_now(v) - (v->clock->now_ms - asked_ms + 999) / 1000 >
+	       (int64_t)a->mtime + 1;
+}
+
 bool attr_update(struct vfs *v, struct node *n, const struct be_attr *a, uint64_t change_count,
                  int64_t asked_ms)
 {

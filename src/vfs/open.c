@@ -430,7 +430,8 @@ static struct file *just_opened(const struct op *op)
 		/* The handle is of what stood under this name inside the window, and is of it still. */
 		if (f->unread_by == op->req->program && f->opened_ms > n->changed_ms &&
 		    n->told_ms >= f->opened_ms &&
-		    v->clock->now_ms - f->opened_ms < v->cfg.open_window_ms)
+		    v->clock->now_ms - f->opened_ms < v->cfg.open_window_ms &&
+		    attr_is_old(v, &n->attr, f->opened_ms))
 			return f;
 	}
 	return NULL;

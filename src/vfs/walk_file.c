@@ -23,10 +23,10 @@
  * of others. (The other limits say how much may be ahead, not how much may be asked for at once.)
  */
 #define FLIGHT_LEN_FIRST (1024 * 1024)
-#define FLIGHT_LEN_MIN   (256 * 1024)
+#define FLIGHT_LEN_MIN   (512 * 1024)
 #define FLIGHT_LEN_MAX   (64 * 1024 * 1024)
 #define QUEUE_PERCENT    150 /* of the least time is no queue, */
-#define QUEUE_SLACK_MS   8   /* and what the clock's grain and a busy machine add */
+#define QUEUE_SLACK_MS   12  /* and what the clock's grain and a busy machine add */
 
 /* Guesses before they are judged. */
 #define SCORE_MIN 16

@@ -31,9 +31,7 @@ struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t
 	    .len = len,
 	    .attr = *a,
 	    .asked_ms = asked_ms,
-	    /* The clock now less the time it took: what it was when the question left. */
-	    .proven = attr_server_now(v) - (v->clock->now_ms - asked_ms + 999) / 1000 >
-	              (int64_t)a->mtime + 1,
+	    .proven = attr_is_old(v, a, asked_ms),
 	};
 	list_init(&c->in_written);
 	return c;
