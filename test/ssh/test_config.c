@@ -340,7 +340,6 @@ START_TEST(configuration_is_what_ssh_says)
 	ck_assert_uint_eq(cfg.connect_timeout_s, 30);
 	ck_assert_uint_eq(cfg.banner_timeout_s, 15);
 	ck_assert_uint_eq(cfg.login_timeout_s, 120);
-	ck_assert_uint_eq(cfg.alive_count_max, 3);
 	ck_assert_ptr_null(cfg.proxy_jump);
 	ssh_config_finish(&cfg);
 
