@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sftp/burst.h"
 #include "sftp/engine.h"
 
 #define SLICE_LEN_MAX (64ull * 1024 * 1024) /* bytes copied by one request */
@@ -25,6 +26,9 @@ struct copy_op {
 	unsigned pending;
 	unsigned try_count;
 	struct fxp_status status;
+	enum be_code refused;         /* why the source is not open near the target; BE_OK */
+	struct fxp_handle guess;      /* what its second handle will be */
+	bool missed;                  /* there was no guess, or another one came */
 	struct be_attr first, second; /* of the source, by its two handles */
 	bool starting;                /* inside fxp_copy(): `done` must wait */
 	struct timer later;
@@ -117,11 +121,31 @@ static void close_near(struct copy_op *op)
 	op->from->near.len = 0;
 }
 
-static void copy_proven(struct copy_op *op)
+static void near_ask(struct copy_op *op, struct fxp_handle *h, fxr_done_fn *done)
+{
+	struct fxr_args args = {.handle = h};
+
+	if (fxp_client_submit(&op->fb->client, FXR_FSTAT, 0, &args, done, op))
+		op->pending++;
+	else
+		fxp_status_set(&op->status, BE_ERRNO, ENOMEM, "");
+}
+
+static void second_seen(void *arg, const struct fxr_answer *answer);
+
+static void near_answered(struct copy_op *op)
 {
 	if (--op->pending)
 		return;
-	if (op->status.st.code != BE_OK) {
+	if (op->refused == BE_OK && op->status.st.code == BE_OK && op->missed) {
+		op->missed = false;
+		near_ask(op, &op->from->near, second_seen);
+		if (op->pending)
+			return;
+	}
+	if (op->refused != BE_OK) {
+		copy_fail(op, op->refused, 0);
+	} else if (op->status.st.code != BE_OK) {
 		copy_finish(op);
 	} else if (!same_file(&op->first, &op->second)) {
 		close_near(op);
@@ -138,7 +162,7 @@ static void first_seen(void *arg, const struct fxr_answer *answer)
 	op->first = answer->attr;
 	if (answer->status.st.code != BE_OK)
 		fxp_status_copy(&op->status, &answer->status.st);
-	copy_proven(op);
+	near_answered(op);
 }
 
 static void second_seen(void *arg, const struct fxr_answer *answer)
@@ -146,39 +170,50 @@ static void second_seen(void *arg, const struct fxr_answer *answer)
 	struct copy_op *op = arg;
 
 	op->second = answer->attr;
-	if (answer->status.st.code != BE_OK)
+	if (answer->status.st.code != BE_OK && !op->missed)
 		fxp_status_copy(&op->status, &answer->status.st);
-	copy_proven(op);
+	near_answered(op);
 }
 
 static void near_opened(void *arg, const struct fxr_answer *answer)
 {
 	struct copy_op *op = arg;
-	struct fxr_args first = {.handle = &op->from->handle}, second = {.handle = &op->from->near};
 
 	if (answer->status.st.code != BE_OK) {
 		/* Not an error of the copy: the caller reads and writes instead. */
-		copy_fail(op, answer->lost ? BE_LOST : BE_UNSUPPORTED, 0);
-		return;
+		op->refused = answer->lost ? BE_LOST : BE_UNSUPPORTED;
+	} else {
+		fxp_handle_set(op->fb, &op->from->near, answer);
+		op->missed = !op->guess.len || !fxp_burst_hit(&op->fb->client, &op->guess, answer);
 	}
-	fxp_handle_set(op->fb, &op->from->near, answer);
-	fxp_status_set(&op->status, BE_OK, 0, "");
-	op->pending = 1;
-	if (!fxp_client_submit(&op->fb->client, FXR_FSTAT, 0, &first, first_seen, op)) {
+	near_answered(op);
+}
+
+/* Opens the source next to the target, and asks both handles what they have open. */
+static void near_open(struct copy_op *op)
+{
+	struct fxp_client *c = &op->fb->client;
+	struct fxr_args args = {.path = op->path, .pflags = FXF_READ};
+	uint32_t lane = op->to->handle.lane;
+
+	if (!fxp_burst_predict(c, lane, LANE_BULK, &op->guess))
+		op->guess.len = 0;
+	if (!fxp_client_submit(c, FXR_OPEN, lane, &args, near_opened, op)) {
 		copy_fail(op, BE_ERRNO, ENOMEM);
 		return;
 	}
-	op->pending++;
-	if (!fxp_client_submit(&op->fb->client, FXR_FSTAT, 0, &second, second_seen, op)) {
-		op->pending--;
-		fxp_status_set(&op->status, BE_ERRNO, ENOMEM, "");
-	}
+	op->pending = 1;
+	op->refused = BE_OK;
+	op->missed = false;
+	fxp_status_set(&op->status, BE_OK, 0, "");
+	if (op->guess.len)
+		near_ask(op, &op->guess, second_seen);
+	near_ask(op, &op->from->handle, first_seen);
 }
 
 static void copy_slice(struct copy_op *op)
 {
 	struct fxp_handle *from = &op->from->handle, *to = &op->to->handle, *near = &op->from->near;
-	struct fxr_args args = {.path = op->path, .pflags = FXF_READ};
 
 	if (from->lane == to->lane) {
 		copy_send(op, from);
@@ -191,8 +226,8 @@ static void copy_slice(struct copy_op *op)
 	close_near(op);
 	if (fxp_file_where(op->from, op->path, sizeof(op->path)) != 0)
 		copy_fail(op, BE_UNSUPPORTED, 0);
-	else if (!fxp_client_submit(&op->fb->client, FXR_OPEN, to->lane, &args, near_opened, op))
-		copy_fail(op, BE_ERRNO, ENOMEM);
+	else
+		near_open(op);
 }
 
 static void copy_one_ready(struct copy_op *op)

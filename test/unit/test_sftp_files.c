@@ -329,8 +329,8 @@ static void copy_near(const struct be_attr *second, bool proven)
 	for (unsigned i = 0; i < 2; i++) {
 		r = peer_take(&p, FXP_FSTAT);
 		peer_attr(&p, r, strcmp(r->handle, "A2") == 0 ? second : &file);
+		peer_run(&p);
 	}
-	peer_run(&p);
 	if (proven) {
 		r = peer_take(&p, FXP_EXTENDED);
 		ck_assert_str_eq(r->handle, "A2");
