@@ -8,10 +8,11 @@
 #include "vfs/listing.h"
 
 /*
- * What ends so soon is asked for again: a program that writes small files makes one in two round trips, and
- * the least lifetime is three times as long.
+ * What ends so soon, and in the last third of its life, is asked for again: a program that writes small
+ * files makes one in two round trips.
  */
-#define RENEW_MS 1000
+#define RENEW_MS   1000
+#define RENEW_PART 3
 
 /* So many changes renew the attributes of their directory after somebody has looked at it. */
 #define USED_COUNT 8
@@ -86,6 +87,14 @@ static void ask(struct vfs *v, struct node *n)
 	free(path);
 }
 
+/* How long before its end what is known of `n` is renewed. */
+static int64_t soon_ms(const struct vfs *v, const struct node *n)
+{
+	int64_t ms = attr_lifetime(v, &n->attr) / RENEW_PART;
+
+	return ms < RENEW_MS ? ms : RENEW_MS;
+}
+
 /*
  * Will the kernel look up the name of `n` soon, and may it not be answered from what is known by then? It
  * does so for every component of a path whose time is over. `changes`: its attributes are about to end.
@@ -95,7 +104,7 @@ static bool is_missed_soon(const struct vfs *v, const struct node *n, bool chang
 	int64_t left_ms = n->looked_up_until_ms - v->clock->now_ms;
 	int64_t until_ms = n->looked_up_until_ms + RENEW_MS;
 
-	return left_ms > 0 && left_ms <= RENEW_MS &&
+	return left_ms > 0 && left_ms <= soon_ms(v, n) &&
 	       (changes || n->attr_expires_ms < until_ms || name_of(n)->expires_ms < until_ms);
 }
 
@@ -113,7 +122,7 @@ void renew_behind(struct vfs *v, struct node *dir)
 	for (struct node *n = dir; name_of(n); n = name_of(n)->parent)
 		if (!n->renewing && is_missed_soon(v, n, false))
 			ask(v, n);
-	listing_renew_behind(v, dir, RENEW_MS);
+	listing_renew_behind(v, dir, soon_ms(v, dir));
 }
 
 void renew_used(struct node *dir)

@@ -13,7 +13,7 @@ TREE_FILES, TREE_LEN = 2000, 33_000_000  # below 1 + 10 + 100 directories
 PART_FILES, PART_LEN, PARTS = 400, 7_000_000, 20
 NEW_FILES, NEW_PARTS = 200, 10
 COLD_FILES = 200
-CLONED_FILES, CLONED_LEN = 50, 1_000_000
+CLONED_FILES, CLONED_LEN = 50, 20_000  # how many, and the mean length
 
 
 def random_file(path, length, seed):
@@ -54,8 +54,8 @@ def make_parts(top, parts, count, total, seed):
     fill(places, count, total, seed)
 
 
-def make_repository(top):
-    make_parts(top / "files", 5, CLONED_FILES, CLONED_LEN, 14)
+def make_repository(top, count):
+    make_parts(top / "files", max(5, count // 20), count, count * CLONED_LEN, 14)
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
         subprocess.run(["git", "-C", top, *words], check=True)
 
@@ -63,7 +63,7 @@ def make_repository(top):
 class Data:
     """`remote` is what is mounted, `local` what is copied in; both on this machine."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, cloned_files=CLONED_FILES):
         self.remote = Path(directory) / "remote"
         self.local = Path(directory) / "local"
         self.scratch = Path(directory) / "scratch"  # what a tool brings in goes here
@@ -77,7 +77,8 @@ class Data:
         make_tree(self.remote / "tree")
         make_parts(self.remote / "small", PARTS, PART_FILES, PART_LEN, 12)
         make_parts(self.local / "new", NEW_PARTS, NEW_FILES, PART_LEN // 2, 13)
-        make_repository(self.local / "repository")
+        self.cloned_files = cloned_files
+        make_repository(self.local / "repository", cloned_files)
         (self.remote / "cold").mkdir()
         for i in range(COLD_FILES):
             (self.remote / "cold" / f"f{i}").write_bytes(b"x")

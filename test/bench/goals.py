@@ -20,6 +20,9 @@ ROUND_TRIPS = [  # work, round trip, most
 ]
 
 
+CLONED = 1000, 3  # files of the repository, how many times faster than sshfs
+
+
 def link_name(rtt):
     return f"{rtt} ms, 1 Gbit/s"
 
@@ -38,6 +41,11 @@ def check(results):
         ours, theirs = (results.median(link_name(rtt), work, t) for t in (OURS, tool))
         if ours and theirs:
             out.append(verdict(f"{work} at {rtt} ms: {times} times {tool}", theirs / ours >= times, f"{theirs / ours:.1f}"))
+    files, times = CLONED
+    ours, theirs = (results.median(link_name(50), "git clone", t) for t in (OURS, "sshfs"))
+    if ours and theirs and results.about.get("cloned_files") == files:
+        out.append(verdict(f"git clone of {files} files at 50 ms: {times} times sshfs", theirs / ours >= times,
+                           f"{theirs / ours:.2f}"))
     for work, rtt, most in ROUND_TRIPS:
         trips = results.median(link_name(rtt), work, OURS, "round_trips")
         if trips is not None:

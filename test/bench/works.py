@@ -48,7 +48,7 @@ TITLES = {
     "rsync in": "rsync -a of 200 small files in",
     "rm": "rm -rf of them",
     "cp out": "cp -r of the 2,000 files out",
-    "git clone": "git clone of 50 files into the mount",
+    "git clone": "git clone into the mount",
     "cp inside": "cp of 256 MiB inside the mount",
     "stat": "cold stat during the tool's own copy",
 }

@@ -182,19 +182,26 @@ static uint64_t old_dir(void)
 	return d;
 }
 
+static void answer_attributes(void)
+{
+	struct be_attr now = fake_dir(1000001);
+	struct call *c;
+
+	while ((c = fake_find("stat", NULL)) != NULL)
+		fake_attr(c, BE_OK, &now);
+}
+
 /* The listing and the attributes that are asked for behind a create. */
 static void answer_listing(bool with_entry)
 {
 	const struct be_entry e = {"a", 1, fake_reg(0, 1000000)};
-	struct be_attr now = fake_dir(1000001);
 	struct call *l = fake_find("list", NULL);
 
 	ck_assert_ptr_nonnull(l);
 	if (with_entry)
 		fake_entries(l, &e, 1);
 	fake_status(l, BE_OK, "");
-	while ((l = fake_find("stat", NULL)) != NULL)
-		fake_attr(l, BE_OK, &now);
+	answer_attributes();
 }
 
 START_TEST(listing_is_renewed_before_its_end)
@@ -212,6 +219,32 @@ START_TEST(listing_is_renewed_before_its_end)
 	ck_assert(is_absent(d, "b"));
 	fake_pass(2000);
 	ck_assert(!is_absent(d, "b"));
+	fake_teardown();
+}
+END_TEST
+
+static void dir_second(struct vfs_config *cfg)
+{
+	cfg->dir_timeout_ms = 1000;
+}
+
+START_TEST(short_lives_are_renewed_in_their_last_third)
+{
+	// cache_dir_timeout=1: not every change asks for a listing
+	struct kreq *k;
+	uint64_t d;
+
+	fake_setup(dir_second);
+	d = make_dir(VFS_ROOT, "d");
+	fake_pass(600);
+	k = create(d, "a");
+	created(k, fake_call("open"));
+	ck_assert_ptr_null(fake_find("list", NULL));
+	answer_attributes();
+	fake_pass(100);
+	k = create(d, "b");
+	created(k, fake_call("open"));
+	answer_listing(false);
 	fake_teardown();
 }
 END_TEST
@@ -268,4 +301,5 @@ END_TEST
 
 CHECK_MAIN("vfs_renew", attributes_come_along_with_a_change, nobody_looks_nobody_asks,
            a_later_change_makes_the_answer_worthless, listing_is_renewed_before_its_end,
-           overtaken_renewal_is_not_believed, path_is_renewed_before_the_kernel_looks_it_up)
+           short_lives_are_renewed_in_their_last_third, overtaken_renewal_is_not_believed,
+           path_is_renewed_before_the_kernel_looks_it_up)
