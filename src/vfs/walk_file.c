@@ -25,8 +25,8 @@
 #define FLIGHT_LEN_FIRST (1024 * 1024)
 #define FLIGHT_LEN_MIN   (512 * 1024)
 #define FLIGHT_LEN_MAX   (64 * 1024 * 1024)
-#define QUEUE_PERCENT    150 /* of the least time is no queue, */
-#define QUEUE_SLACK_MS   12  /* and what the clock's grain and a busy machine add */
+#define QUEUE_PERCENT    133 /* of the least time is no queue, */
+#define QUEUE_SLACK_MS   8   /* and what the clock's grain and a busy machine add */
 
 /* Guesses before they are judged. */
 #define SCORE_MIN 16
@@ -95,7 +95,8 @@ static void flight_landed(struct vfs *v, size_t len, int64_t asked_ms)
 		v->fetching.took_min_ms = took_ms;
 	if (took_ms <= v->fetching.took_min_ms * QUEUE_PERCENT / 100 + QUEUE_SLACK_MS) {
 		if (v->fetching.len_max < FLIGHT_LEN_MAX)
-			v->fetching.len_max += len;
+			v->fetching.len_max +=
+			    len / 2; /* half as much again with each round trip */
 	} else if (asked_ms >= v->fetching.too_slow_ms) {
 		/* Once for all that were asked for before. */
 		v->fetching.too_slow_ms = now_ms;
