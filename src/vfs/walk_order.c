@@ -153,15 +153,16 @@ static bool frame_push(struct walk *w, struct node *dir, const char *after)
 /* Behind `n`, in its directory and in those above it down from the top of the walk. */
 static void seat(struct walk *w, struct node *n)
 {
-	struct node *chain[WALK_DEPTH_MAX];
-	size_t count = 0;
+	struct node *chain[WALK_DEPTH_MAX] = {n};
+	size_t count = 1;
 
 	while (w->frame_count)
 		frame_pop(w);
-	for (struct node *d = n; d && d != w->top && count < WALK_DEPTH_MAX; d = walk_parent(d))
+	for (struct node *d = walk_parent(n); d && d != w->top && count < WALK_DEPTH_MAX;
+	     d = walk_parent(d))
 		chain[count++] = d;
 	/* Elsewhere than the walk goes there is only the directory itself. */
-	if (!w->top || !count || walk_parent(chain[count - 1]) != w->top)
+	if (!w->top || walk_parent(chain[count - 1]) != w->top)
 		count = 1;
 	while (count) {
 		struct node *child = chain[--count], *parent = walk_parent(child);
