@@ -3,8 +3,9 @@
  * A connection over a plain byte pipe to one SFTP server: a child process (`ssh_command=`), a TCP
  * socket (`directport=`), AF_VSOCK (`vsock=`) or descriptors we were given (`passive`).
  *
- * Contract: sftp/link.h, with one lane and no probes of its own. Nothing is verified or
- * encrypted here: that is the business of whatever carries the pipe.
+ * Contract: sftp/link.h, with one lane and no probes of its own. What the server says before that
+ * is open waits for it. Nothing is verified or encrypted here: that is the business of whatever
+ * carries the pipe.
  * Every function returns NULL when out of memory or descriptors; arguments are copied.
  */
 #ifndef SSH_PIPE_LINK_H
