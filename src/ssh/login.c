@@ -273,8 +273,6 @@ static void explain_denied(struct login *lg, struct link_error *err)
 	buf_add_str(&b, "; the server offers: ");
 	add_methods(&b, lg->methods);
 	add_lacks(&b, cfg);
-	if (!usable && lg->methods & SSH_AUTH_METHOD_HOSTBASED && !cfg->hostbased_asked)
-		buf_add_str(&b, "; -o ssh_command=ssh can do hostbased");
 	if (lg->remark[0])
 		buf_addf(&b, "; %s", lg->remark);
 	else if (lg->agent_error)

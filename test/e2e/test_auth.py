@@ -313,6 +313,13 @@ def test_no_file_of_the_user_is_written(sshd, who, area):
         changes = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|(creat|rename\w*|unlink\w*|mkdir\w*)\(")
         return [line for line in trace.read_text().splitlines()
                 if changes.search(line) and "= -1" not in line and (".ssh" in line or str(area) in line)]
-    assert written(login_args(sshd, who)) == []
-    asked = written(login_args(sshd, who, UserKnownHostsFile=area / "known", StrictHostKeyChecking="accept-new"))
+    home = area / ".ssh"
+    home.mkdir()
+    key = home / "id_ed25519"
+    key.write_bytes(sshd.identity.read_bytes())
+    key.chmod(0o600)
+    for path in (home, key):
+        os.chown(path, who.uid, who.gid)
+    assert written(login_args(sshd, who, IdentityFile=key)) == []
+    asked = written(login_args(sshd, who, IdentityFile=key, UserKnownHostsFile=area / "known", StrictHostKeyChecking="accept-new"))
     assert len(asked) == 1 and "/known" in asked[0], asked

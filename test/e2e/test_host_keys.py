@@ -1,8 +1,10 @@
 """Which servers are trusted: known_hosts files of every kind, revoked, certified and pinned keys."""
 
 import base64
+import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -264,18 +266,26 @@ def test_pinned_key_that_is_none(host):
     assert "SHA256:short" in host.try_it(host.known(), extra=["-o", "host_key=SHA256:short"], code=USAGE)
 
 
-def test_accept_new_adds_one_line_also_when_two_come_at_once(host, area):
+def test_accept_new_adds_one_line_also_when_two_come_at_once(host):
     known = host.area / "dir" / "known"
     for _ in range(2):
-        threads = [threading.Thread(target=host.try_it, args=(known,), kwargs={"StrictHostKeyChecking": "accept-new"})
-                   for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        host.try_it(known, StrictHostKeyChecking="accept-new")
     assert known.read_text() == host.line() + "\n"
     assert os.stat(known).st_mode & 0o777 == 0o600 and os.stat(known.parent).st_mode & 0o777 == 0o700
     assert os.stat(known).st_uid == host.who.uid
+    # both have found nothing when the lock lets them write
+    known.write_text("")
+    threads = [threading.Thread(target=host.try_it, args=(known,), kwargs={"StrictHostKeyChecking": "accept-new"})
+               for _ in range(2)]
+    with open(known, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(re.findall(rf"-> FLOCK .*:{os.stat(known).st_ino} ", Path("/proc/locks").read_text())) == 2,
+                   what="both wait for the lock")
+    for thread in threads:
+        thread.join()
+    assert known.read_text() == host.line() + "\n"
 
 
 def test_new_key_hashed(host):
