@@ -131,6 +131,12 @@ def test_seven_keys_of_the_agent_are_too_many_without_a_name(special, who, area,
         mount_and_leave(who, sshd, area, login_args(sshd, who, IdentityFile=locked, IdentitiesOnly=only,
                                                     IdentityAgent=agent.socket))
     assert sshd.log_text().count("Failed publickey") == 3
+    # and IdentitiesOnly leaves out what is not named
+    who.run(["ssh-add", "-q", "-D"], env={"SSH_AUTH_SOCK": str(agent.socket)})
+    agent.add(sshd.identity_for(who))
+    for only, code in (("no", 0), ("yes", LOGIN)):
+        mount_and_leave(who, sshd, area, login_args(sshd, who, IdentityFile=area / "k0", IdentitiesOnly=only,
+                                                    IdentityAgent=agent.socket), code)
 
 
 def test_wrong_answers_that_are_too_many_blame_no_key(special, who, area):
