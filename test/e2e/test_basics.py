@@ -179,9 +179,10 @@ def test_chmod_and_chown(who, mnt, srv):
         os.chown(mnt / "f", 1234, 5678)
         found = os.stat(srv / "f")
         assert (found.st_uid, found.st_gid) == (1234, 5678)
-        os.chown(mnt / "f", -1, 99)
-        found = os.stat(srv / "f")
-        assert (found.st_uid, found.st_gid) == (1234, 99)
+        for uid, gid, seen in ((-1, 99, (1234, 99)), (77, -1, (77, 99))):
+            os.chown(mnt / "f", uid, gid)
+            found = os.stat(srv / "f")
+            assert (found.st_uid, found.st_gid) == seen
     else:
         raises(errno.EPERM, os.chown, mnt / "f", 0, 0)
 
