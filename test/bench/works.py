@@ -101,6 +101,11 @@ def scale(work, tool, link, budget):
     return made
 
 
+def fits(work, tool, link, budget):
+    """False where even the least part takes a tool far longer than the budget: such a run is left out."""
+    return expected_seconds(work, tool, link) * scale(work, tool, link, budget).share <= budget * 4 / 3
+
+
 class Wrong(Exception):
     """The tool did not do what it was asked to."""
 
