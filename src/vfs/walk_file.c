@@ -60,13 +60,15 @@ static void file_reap(struct walk_file *f)
 	node_unref(v, n);
 }
 
-/* Not opened: the bytes go. */
+/* Not opened: the bytes go, unless they are others that we have written meanwhile. */
 static void file_drop(struct walk_file *f)
 {
 	struct whole *c = f->node->content;
 
-	f->node->content = NULL;
-	whole_unref(c);
+	if (!whole_is_written(f->node)) {
+		f->node->content = NULL;
+		whole_unref(c);
+	}
 	file_leave(f);
 	file_reap(f);
 }
