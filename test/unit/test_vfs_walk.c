@@ -160,20 +160,20 @@ START_TEST(what_is_written_over_what_was_fetched_stays)
 {
 	// f3 is fetched and never read; its guess ends while the bytes that replaced it are in their window
 	struct be_attr a = fake_reg(5, 1000);
-	struct kreq *o, *r = kreq_create(), *c = kreq_create();
+	struct kreq *o[3], *r[3];
 	uint64_t ids[3];
 
 	fake_setup(NULL);
 	list_three(ids);
+	for (unsigned i = 0; i < 3; i++)
+		r[i] = kreq_create();
 	for (unsigned i = 0; i < 2; i++) {
-		struct kreq *o = open_for_reading(ids[i]), *r = kreq_create(), *c = kreq_create();
-
+		o[i] = open_for_reading(ids[i]);
 		if (i == 1)
 			fake_fetched(fake_call("fetch"), BE_OK, &a, "hello", 5);
 		fake_opened(fake_call("open"), BE_OK, &a);
-		vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
+		vfs_read(vfs, &r[i]->req, o[i]->opened.fh, 4096, 0);
 		fake_data(fake_call("read"), BE_OK, "hello", 5);
-		vfs_release(vfs, &c->req, o->opened.fh);
 	}
 	for (unsigned i = 0; i < 46; i++) {
 		fake_pass(100);
@@ -182,11 +182,15 @@ START_TEST(what_is_written_over_what_was_fetched_stays)
 	}
 	write_over_f3();
 	fake_pass(600);
-	o = open_for_reading(ids[2]);
-	ck_assert(o->done);
-	vfs_read(vfs, &r->req, o->opened.fh, 4096, 0);
-	ck_assert_mem_eq(r->bytes, "other", 5);
-	vfs_release(vfs, &c->req, o->opened.fh);
+	o[2] = open_for_reading(ids[2]);
+	ck_assert(o[2]->done);
+	vfs_read(vfs, &r[2]->req, o[2]->opened.fh, 4096, 0);
+	ck_assert_mem_eq(r[2]->bytes, "other", 5);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kreq *c = kreq_create();
+
+		vfs_release(vfs, &c->req, o[i]->opened.fh);
+	}
 	fake_pass(2000);
 	fake_teardown();
 }
