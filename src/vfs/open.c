@@ -138,19 +138,20 @@ static void send_back(struct op *op)
 	op_fail(op, -ESTALE);
 }
 
-/* Is this the second try of a program that was sent back? Asked once. */
+/* Is this the second try of a program that was sent back? Asked once; first tries that had no second one go. */
 static bool take_sent_back(struct vfs *v, const struct vfs_req *req)
 {
+	bool again = false;
+
 	for (unsigned i = 0; req && i < SENT_BACK_COUNT; i++) {
 		struct sent_back *b = &v->sent_back[i];
-		bool recent = b->ms && v->clock->now_ms - b->ms < SENT_BACK_MS;
 
-		if (b->program == req->program && b->ms) {
-			b->ms = 0;
-			return recent;
-		}
+		if (b->program != req->program || !b->ms)
+			continue;
+		again |= v->clock->now_ms - b->ms < SENT_BACK_MS;
+		b->ms = 0;
 	}
-	return false;
+	return again;
 }
 
 /*
@@ -300,7 +301,11 @@ static void opened(void *arg, const struct be_status *st, struct be_file *be,
 
 	if (st->code == BE_NO_SUCH_FILE && n != v->root) {
 		node_detach(v, n);
-		send_back(op);
+		/* Gone again behind the kernel's lookup, which it does not repeat: the program gets this answer. */
+		if (take_sent_back(v, op->req))
+			op_fail(op, -ENOENT);
+		else
+			send_back(op);
 		return;
 	}
 	if (st->code != BE_OK) {

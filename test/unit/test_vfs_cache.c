@@ -393,6 +393,43 @@ START_TEST(open_of_a_replaced_file_is_estale)
 }
 END_TEST
 
+/* An open by `program` that the server answers with `code` and `a`. */
+static struct kreq *open_by(pid_t program, uint64_t id, enum be_code code, const struct be_attr *a)
+{
+	struct kreq *k = kreq_create();
+
+	k->req.program = program;
+	vfs_open(vfs, &k->req, id, O_RDONLY);
+	fake_opened(fake_call("open"), code, a);
+	ck_assert(k->done);
+	return k;
+}
+
+START_TEST(a_program_is_sent_back_once_for_each_open)
+{
+	// ESTALE makes the kernel open again by itself, one time: the second answer is the program's
+	struct be_attr old = fake_reg(5, 1000), longer = fake_reg(6, 2000),
+	               longest = fake_reg(7, 3000);
+	struct kreq *k;
+	uint64_t id;
+
+	fake_setup(NULL);
+	k = open_by(7, fake_lookup("never opened again", old), BE_OK, &longer);
+	ck_assert_int_eq(k->err, ESTALE);
+	fake_pass(5000);
+	id = fake_lookup("grows", old);
+	ck_assert_int_eq(open_by(7, id, BE_OK, &longer)->err, ESTALE);
+	k = open_by(7, id, BE_OK, &longest);
+	ck_assert_int_eq(k->err, 0);
+	ck_assert(k->opened.direct_io);
+	k = open_by(7, fake_lookup("gone", old), BE_NO_SUCH_FILE, NULL);
+	ck_assert_int_eq(k->err, ESTALE);
+	k = open_by(7, fake_lookup("gone", old), BE_NO_SUCH_FILE, NULL);
+	ck_assert_int_eq(k->err, ENOENT);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(rename_gives_the_new_path_its_number)
 {
 	// after `mv a b; create a` the two files show different inode numbers
@@ -489,5 +526,6 @@ CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believe
            rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
            replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
            file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale,
-           rename_gives_the_new_path_its_number, link_shows_two_names_of_one_node,
-           a_killed_program_is_answered_at_once, a_signal_is_answered_when_the_server_is_silent)
+           a_program_is_sent_back_once_for_each_open, rename_gives_the_new_path_its_number,
+           link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
+           a_signal_is_answered_when_the_server_is_silent)
