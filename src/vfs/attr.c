@@ -94,8 +94,15 @@ void attr_to_stat(const struct vfs *v, const struct be_attr *a, uint64_t ino, ui
 
 void attr_node_stat(const struct vfs *v, const struct node *n, struct stat *st)
 {
+	struct be_attr a = n->attr;
+
+	/* A root that becomes anything else is an error to the kernel on every path, for as long as it is mounted. */
+	if (n == v->root && !(a.valid & BE_ATTR_MODE)) {
+		a.valid |= BE_ATTR_MODE;
+		a.mode = S_IFDIR | 0755;
+	}
 	/* v3 cannot tell how many directories a directory holds: 1 stops find's leaf shortcut. */
-	attr_to_stat(v, &n->attr, n->ino, attr_is_dir(&n->attr) ? 1 : n->nlink, st);
+	attr_to_stat(v, &a, n->ino, attr_is_dir(&a) ? 1 : n->nlink, st);
 	if (n != v->root && list_empty(&n->names))
 		st->st_nlink = 0; /* open, and without a name any more */
 }

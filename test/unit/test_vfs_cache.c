@@ -528,6 +528,22 @@ START_TEST(a_signal_is_answered_when_the_server_is_silent)
 }
 END_TEST
 
+START_TEST(the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it)
+{
+	// "df" and "ls -l .." are answered after a second of silence; a root of another type is one no more
+	struct kreq *k = kreq_create();
+
+	fake_setup(NULL);
+	vfs_getattr(vfs, &k->req, VFS_ROOT, 0);
+	fake.info.silent_since_ms = kclock.now_ms;
+	fake_pass(1500);
+	ck_assert(k->done && k->err == 0);
+	ck_assert(S_ISDIR(k->st.st_mode));
+	fake_attr(fake_call("stat"), BE_OK, &(struct be_attr){.valid = 15, .mode = S_IFDIR | 0700});
+	fake_teardown();
+}
+END_TEST
+
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
            absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
            negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
@@ -537,4 +553,5 @@ CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believe
            file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale,
            a_program_is_sent_back_once_for_each_open, rename_gives_the_new_path_its_number,
            link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
-           a_signal_is_answered_when_the_server_is_silent)
+           a_signal_is_answered_when_the_server_is_silent,
+           the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it)
