@@ -129,6 +129,9 @@ void listing_unref(struct listing *l)
 	if (!l || --l->ref_count)
 		return;
 	l->ref_count = 1; /* stopping may drop a node that drops its listing */
+	/* Who waits here still was answered early, and has closed its directory since. */
+	while (!list_empty(&l->waiters))
+		op_fail(list_entry(l->waiters.next, struct op, wait), -EBADF);
 	fill_stop(l);
 	listing_forget_first(l, l->count);
 	hash_finish(&l->names);

@@ -400,6 +400,7 @@ void op_answer_known(struct op *op)
 	struct stat st;
 
 	if (op->kind == OP_OPENDIR) {
+		list_del(&op->wait);
 		dir_continue(op); /* it can be listed, most likely: reading it waits */
 		return;
 	}

@@ -544,6 +544,26 @@ START_TEST(the_root_of_a_silent_server_is_a_directory_before_anything_is_known_o
 }
 END_TEST
 
+START_TEST(who_gave_up_reading_a_directory_may_close_it)
+{
+	// its listing goes with it, and nothing waits for that any more (seen by valgrind and ASan)
+	struct kreq *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
+
+	fake_setup(NULL);
+	vfs_opendir(vfs, &o->req, VFS_ROOT);
+	fake.info.silent_since_ms = kclock.now_ms;
+	fake_pass(1500);
+	ck_assert(o->done && o->err == 0);
+	vfs_readdir(vfs, &r->req, o->opened.fh, 2, false); /* behind "." and ".." */
+	ck_assert(!r->done);
+	vfs_interrupt(vfs, &r->req, true);
+	ck_assert_int_eq(r->err, EINTR);
+	vfs_releasedir(vfs, &c->req, o->opened.fh);
+	ck_assert(c->done);
+	fake_teardown();
+}
+END_TEST
+
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
            absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
            negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
@@ -554,4 +574,5 @@ CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believe
            a_program_is_sent_back_once_for_each_open, rename_gives_the_new_path_its_number,
            link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
            a_signal_is_answered_when_the_server_is_silent,
-           the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it)
+           the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it,
+           who_gave_up_reading_a_directory_may_close_it)
