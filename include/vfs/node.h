@@ -145,6 +145,9 @@ int name_move(struct vfs *v, struct name *d, struct node *parent, const char *by
  */
 void node_detach(struct vfs *v, struct node *n);
 
+/* One of its names; NULL: it has none, as the root and what was removed. */
+struct name *node_name(const struct node *n);
+
 /*
  * The absolute remote path of `n` (of `child` in it when not NULL), which the caller frees.
  * Return: NULL with *err -ESTALE (no name left), -ENAMETOOLONG or -ENOMEM.

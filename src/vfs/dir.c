@@ -113,9 +113,7 @@ void vfs_opendir(struct vfs *v, struct vfs_req *req, uint64_t nodeid)
 static bool add_dot(struct op *op, struct dir *d, size_t pos)
 {
 	struct vfs *v = op->v;
-	struct name *up = list_empty(&d->node->names)
-	                      ? NULL
-	                      : list_entry(d->node->names.next, struct name, in_node);
+	const struct name *up = node_name(d->node);
 	const struct node *n = pos == 0 || !up ? d->node : up->parent;
 	struct vfs_entry e = {0};
 

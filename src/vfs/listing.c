@@ -359,8 +359,7 @@ static void ask_links(struct listing *l, const struct be_entry *entries, size_t 
 
 const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *waits)
 {
-	struct name *d =
-	    list_empty(&n->names) ? NULL : list_entry(n->names.next, struct name, in_node);
+	struct name *d = node_name(n);
 	struct listing *l = d ? fresh(v, d->parent) : NULL;
 	struct entry *e = l ? entry_find(l, d->bytes) : NULL;
 

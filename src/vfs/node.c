@@ -255,15 +255,23 @@ void node_detach(struct vfs *v, struct node *n)
 	node_unref(v, n);
 }
 
+struct name *node_name(const struct node *n)
+{
+	return list_empty(&n->names) ? NULL : list_entry(n->names.next, struct name, in_node);
+}
+
 /* Length of the path up to and including `n`, and its depth; 0 when a name is missing. */
 static size_t path_measure(const struct vfs *v, const struct node *n)
 {
 	size_t len = 0;
 
-	for (; n != v->root; n = list_entry(n->names.next, struct name, in_node)->parent) {
-		if (list_empty(&n->names))
+	while (n != v->root) {
+		const struct name *d = node_name(n);
+
+		if (!d)
 			return 0;
-		len += 1 + strlen(list_entry(n->names.next, struct name, in_node)->bytes);
+		len += 1 + strlen(d->bytes);
+		n = d->parent;
 	}
 	/* "/" contributes nothing: the first component brings its own slash. */
 	return len + (strcmp(v->root_path, "/") == 0 ? 0 : strlen(v->root_path)) + 1;
@@ -293,13 +301,14 @@ char *node_path(struct vfs *v, const struct node *n, const char *child, int *err
 		*end = '/';
 		memcpy(end + 1, child, child_len - 1);
 	}
-	for (; n != v->root; n = list_entry(n->names.next, struct name, in_node)->parent) {
-		const char *bytes = list_entry(n->names.next, struct name, in_node)->bytes;
-		size_t len = strlen(bytes);
+	while (n != v->root) {
+		const struct name *d = node_name(n);
+		size_t len = strlen(d->bytes);
 
 		end -= len + 1;
 		*end = '/';
-		memcpy(end + 1, bytes, len);
+		memcpy(end + 1, d->bytes, len);
+		n = d->parent;
 	}
 	memcpy(path, v->root_path, root_len);
 	if (path[0] == '\0')

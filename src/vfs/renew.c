@@ -45,17 +45,12 @@ bool renew_holds(struct vfs *v, const struct node *dir, const struct asked *then
 	       then->epoch == now.epoch;
 }
 
-static struct name *name_of(const struct node *n)
-{
-	return list_empty(&n->names) ? NULL : list_entry(n->names.next, struct name, in_node);
-}
-
 static void renewed(void *arg, const struct be_status *st, const struct be_attr *a)
 {
 	struct renewal *r = arg;
 	struct vfs *v = r->v;
 	struct node *n = r->node;
-	struct name *d = name_of(n);
+	struct name *d = node_name(n);
 
 	n->renewing = false;
 	if (st->code == BE_OK && a && attr_is_dir(a) && renew_holds(v, n, &r->asked)) {
@@ -105,7 +100,7 @@ static bool is_missed_soon(const struct vfs *v, const struct node *n, bool chang
 	int64_t until_ms = n->looked_up_until_ms + RENEW_MS;
 
 	return left_ms > 0 && left_ms <= soon_ms(v, n) &&
-	       (changes || n->attr_expires_ms < until_ms || name_of(n)->expires_ms < until_ms);
+	       (changes || n->attr_expires_ms < until_ms || node_name(n)->expires_ms < until_ms);
 }
 
 void renew_behind(struct vfs *v, struct node *dir)
@@ -117,9 +112,9 @@ void renew_behind(struct vfs *v, struct node *dir)
 	if (!v->cfg.dir_cache || v->async || v->ops->flush)
 		return;
 	dir->renew_count -= used;
-	if (used || (name_of(dir) && is_missed_soon(v, dir, true)))
+	if (used || (node_name(dir) && is_missed_soon(v, dir, true)))
 		ask(v, dir);
-	for (struct node *n = dir; name_of(n); n = name_of(n)->parent)
+	for (struct node *n = dir; node_name(n); n = node_name(n)->parent)
 		if (!n->renewing && is_missed_soon(v, n, false))
 			ask(v, n);
 	listing_renew_behind(v, dir, soon_ms(v, dir));

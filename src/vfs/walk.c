@@ -138,8 +138,9 @@ static bool has_listed(const struct walk *w, const struct node *n)
 
 struct node *walk_parent(const struct node *n)
 {
-	return list_empty(&n->names) ? NULL
-	                             : list_entry(n->names.next, struct name, in_node)->parent;
+	const struct name *d = node_name(n);
+
+	return d ? d->parent : NULL;
 }
 
 /* Is `n` where the walk goes already? A filesystem that the program has entered by itself is not. */

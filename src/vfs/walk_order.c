@@ -34,7 +34,9 @@ static bool is_dir(const struct entry *e)
 
 static const char *name_of(const struct node *n)
 {
-	return list_empty(&n->names) ? "" : list_entry(n->names.next, struct name, in_node)->bytes;
+	const struct name *d = node_name(n);
+
+	return d ? d->bytes : "";
 }
 
 static uint64_t ino_of(struct vfs *v, struct node *dir, const struct entry *e)

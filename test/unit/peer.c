@@ -726,6 +726,15 @@ void peer_answer_setup(struct peer *p)
 	} while (any);
 }
 
+struct data *peer_block(struct peer *p, size_t len)
+{
+	struct data *d = data_create(&p->budget, len);
+
+	for (size_t i = 0; i < len; i++)
+		d->bytes[i] = (uint8_t)(i * 31 + 7);
+	return d;
+}
+
 struct be_attr peer_file_attr(uint64_t size, uint32_t mtime)
 {
 	return (struct be_attr){.valid =

@@ -157,6 +157,9 @@ void peer_answer_setup(struct peer *p);
 
 struct be_attr peer_file_attr(uint64_t size, uint32_t mtime);
 
+/* Bytes to write, each unlike its neighbours. The caller owns the reference. */
+struct data *peer_block(struct peer *p, size_t len);
+
 /* What a callback brought. One per call; `count` shows that it ran exactly once. */
 struct got {
 	unsigned count;

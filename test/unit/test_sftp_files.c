@@ -19,15 +19,6 @@ static void begin(void)
 	file = peer_file_attr(100, 50);
 }
 
-static struct data *block(size_t len)
-{
-	struct data *d = data_create(&p.budget, len);
-
-	for (size_t i = 0; i < len; i++)
-		d->bytes[i] = (uint8_t)(i * 31 + 7);
-	return d;
-}
-
 static void close_file(struct be_file *f)
 {
 	OPS(&p)->close(BE(&p), f);
@@ -215,7 +206,7 @@ START_TEST(write_and_barriers)
 
 	begin();
 	peer_start(&p, "");
-	d = block(1000);
+	d = peer_block(&p, 1000);
 	f = peer_open(&p, "/root/a", BE_WRITE, 1, "H", &file);
 	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 5, d, 100, 300, got_status, &g), 0);
 	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 5, d, 0, 300, got_status, &g), 0);
@@ -260,7 +251,7 @@ START_TEST(two_handles)
 	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
 	peer_run(&p);
 	r = h.file;
-	d = block(100);
+	d = peer_block(&p, 100);
 	ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 0, d, 0, 100, got_status, &g), 0);
 	w = peer_take(&p, FXP_WRITE);
 	memset(&h, 0, sizeof(h));

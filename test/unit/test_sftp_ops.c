@@ -21,15 +21,6 @@ static void begin(void)
 	file = peer_file_attr(100, 50);
 }
 
-static struct data *block(size_t len)
-{
-	struct data *d = data_create(&p.budget, len);
-
-	for (size_t i = 0; i < len; i++)
-		d->bytes[i] = (uint8_t)(i * 31 + 7);
-	return d;
-}
-
 START_TEST(mkdir_with_attr)
 {
 	/* a change and the look at what it made are sent at once: one round trip */
@@ -592,7 +583,7 @@ START_TEST(no_memory)
 		check_allow_errors();
 		peer_start(&p, "");
 		f = peer_open(&p, "/root/x", BE_READ | BE_WRITE, 3, "H", &file);
-		d = block(10);
+		d = peer_block(&p, 10);
 		oom_arm(n);
 		call_all(f, d, &started);
 		peer_run(&p);
