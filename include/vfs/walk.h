@@ -93,6 +93,7 @@ struct walk {
 	    fork; /* nodeid of a directory whose children come in an order of their own; or 0 */
 	enum walk_order fork_order;
 	struct node *last_opened; /* referenced */
+	bool last_is_first;       /* it was the first one opened in its directory */
 };
 
 /* A small file that is being fetched, or was and has not been opened. */
@@ -108,6 +109,7 @@ struct walk_file {
 	struct list waiters;   /* struct op.wait: opens */
 	bool in_flight;
 	bool asking;
+	bool mistaken; /* asked for in an order that was none: judged, and in nobody's way */
 };
 
 /* A directory of a walk. Lives while it is in one of the walk's lists. */
@@ -189,6 +191,7 @@ void walk_list_end(struct walk *w);
 /* walk_file.c */
 void walk_file_pump(struct walk *w);
 void walk_file_hit(struct walk *w);
+void walk_file_mistaken(struct walk *w); /* the order was another: what is ahead was wrong */
 void walk_file_sweep(struct walk *w);
 void walk_file_end(struct walk *w);
 

@@ -42,8 +42,10 @@ static void file_leave(struct walk_file *f)
 	if (!w)
 		return;
 	list_del(&f->entry);
-	w->file_count--;
-	w->file_len -= f->len;
+	if (!f->mistaken) {
+		w->file_count--;
+		w->file_len -= f->len;
+	}
 	f->walk = NULL;
 }
 
@@ -235,6 +237,34 @@ void walk_file_hit(struct walk *w)
 	walk_file_pump(w);
 }
 
+static void limit_halve(struct walk *w, bool wrong)
+{
+	if (wrong && w->file_limit > LIMIT_MIN)
+		w->file_limit /= 2;
+}
+
+/*
+ * They stay for their life, as the program may still come to them, but leave their room to those that are
+ * guessed now. It was one error, however many followed from it.
+ */
+void walk_file_mistaken(struct walk *w)
+{
+	unsigned misses = 0;
+
+	list_for_each(e, &w->files) {
+		struct walk_file *f = list_entry(e, struct walk_file, entry);
+
+		if (f->mistaken)
+			continue;
+		f->mistaken = true;
+		w->file_count--;
+		w->file_len -= f->len;
+		if (misses++ < LIMIT_MIN)
+			walk_miss(&w->file_score);
+	}
+	limit_halve(w, misses > 0);
+}
+
 static bool may_be_fetched(const struct node *n)
 {
 	return n->attr.size > 0 && n->attr.size <= WHOLE_LEN_MAX;
@@ -314,16 +344,17 @@ void walk_file_sweep(struct walk *w)
 		if (f->in_flight)
 			continue;
 		if (!c || age_ms > LIFE_MS || (!c->proven && age_ms > v->cfg.open_window_ms)) {
-			walk_miss(&w->file_score);
+			if (!f->mistaken) {
+				walk_miss(&w->file_score);
+				late = true;
+			}
 			file_drop(f);
-			late = true;
 		} else if (c->proven && !f->asking &&
 		           now_ms - told_ms > v->cfg.open_window_ms / 2) {
 			refresh(f);
 		}
 	}
-	if (late && w->file_limit > LIMIT_MIN)
-		w->file_limit /= 2;
+	limit_halve(w, late);
 }
 
 void walk_file_end(struct walk *w)

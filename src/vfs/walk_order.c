@@ -271,14 +271,28 @@ static size_t gap(struct walk *w, enum walk_order order, struct node *dir, struc
 	return count;
 }
 
-/* The best of all orders in *order. Return: false when `b` comes after `a` in none. */
-static bool guess(struct walk *w, enum walk_order *order, struct node *dir, struct node *a,
-                  struct node *b, bool (*is_kind)(const struct entry *))
+/* How many lie between the two, with `start` also before the first of them. */
+static size_t gaps(struct walk *w, enum walk_order order, struct node *dir, struct node *a,
+                   struct node *b, bool start, bool (*is_kind)(const struct entry *))
 {
-	size_t best = gap(w, *order, dir, a, b, is_kind);
+	size_t count = gap(w, order, dir, a, b, is_kind);
+
+	if (start && a && count != SIZE_MAX)
+		count += gap(w, order, dir, NULL, a, is_kind);
+	return count;
+}
+
+/*
+ * The best of all orders in *order; `start`: the program began with `a`, which only what comes first in
+ * its order should be. Return: false when `b` comes after `a` in none.
+ */
+static bool guess(struct walk *w, enum walk_order *order, struct node *dir, struct node *a,
+                  struct node *b, bool start, bool (*is_kind)(const struct entry *))
+{
+	size_t best = gaps(w, *order, dir, a, b, start, is_kind);
 
 	for (unsigned i = 0; i < WALK_ORDER_COUNT; i++) {
-		size_t count = gap(w, (enum walk_order)i, dir, a, b, is_kind);
+		size_t count = gaps(w, (enum walk_order)i, dir, a, b, start, is_kind);
 
 		if (count < best) {
 			best = count;
@@ -301,7 +315,8 @@ static void guess_fork(struct walk *w, struct node *last, struct node *n)
 			if (a == b || !listing_cached(w->v, dir))
 				return;
 			order = order_in(w, dir);
-			if (guess(w, &order, dir, a, b, is_dir) && order != order_in(w, dir)) {
+			if (guess(w, &order, dir, a, b, false, is_dir) &&
+			    order != order_in(w, dir)) {
 				w->fork = dir->nodeid;
 				w->fork_order = order;
 			}
@@ -318,7 +333,7 @@ bool walk_order_stepped(struct walk *w, struct node *last, struct node *n, enum 
 		last = walk_parent(last);
 	if (!dir || !last || last == n || !listing_cached(w->v, dir))
 		return false;
-	return guess(w, order, dir, last == dir ? NULL : last, n, is_dir);
+	return guess(w, order, dir, last == dir ? NULL : last, n, false, is_dir);
 }
 
 static bool holds_files(struct vfs *v, struct node *dir, const struct entry *e)
@@ -368,6 +383,24 @@ static void guess_files_first(struct walk *w, struct node *dir, struct node *bef
 			w->files_first = false;
 }
 
+/* All guesses from a step that was not foreseen. Return: both files are in one directory, one after the other. */
+static bool guess_all(struct walk *w, struct node *dir, struct node *last, struct node *n)
+{
+	enum walk_order order = w->order, fork_order = w->fork_order;
+	uint64_t fork = w->fork;
+	bool files_first = w->files_first;
+	bool second = last != n && walk_parent(last) == dir &&
+	              guess(w, &w->order, dir, last, n, w->last_is_first, is_file);
+
+	guess_files_first(w, dir, last, n);
+	if (walk_parent(last) != dir)
+		guess_fork(w, last, n);
+	if (w->order != order || w->files_first != files_first || w->fork != fork ||
+	    w->fork_order != fork_order)
+		walk_file_mistaken(w);
+	return second;
+}
+
 bool walk_order_opened(struct walk *w, struct node *n, bool hit)
 {
 	struct vfs *v = w->v;
@@ -375,24 +408,17 @@ bool walk_order_opened(struct walk *w, struct node *n, bool hit)
 	bool start = false;
 
 	if (dir && !hit && listing_cached(v, dir) && walk_knows(w, dir)) {
-		bool second = last && last != n && walk_parent(last) == dir;
-
-		if (second && guess(w, &w->order, dir, last, n, is_file)) {
-			start = true;
-			if (!w->top) {
-				walk_list_begin(w, dir, true);
-				walk_list_pump(w);
-			}
+		start = last && guess_all(w, dir, last, n);
+		if (start && !w->top) {
+			walk_list_begin(w, dir, true);
+			walk_list_pump(w);
 		}
-		if (last)
-			guess_files_first(w, dir, last, n);
-		if (last && walk_parent(last) != dir)
-			guess_fork(w, last, n);
 		if (start || w->reading)
 			seat(w, n);
 	}
 	if (last && dir != walk_parent(last))
 		w->crossed = hit;
+	w->last_is_first = !last || dir != walk_parent(last);
 	w->last_opened = node_ref(n);
 	if (last)
 		node_unref(v, last);

@@ -322,8 +322,8 @@ static void answer_fetch(const char *path)
 	fake_fetched(f, BE_OK, &a, "hello", 5);
 }
 
-/* A file that was not fetched is opened and read; the open brings up to three others, NULL behind the last. */
-static void open_file(uint64_t dir, const char *name, const char *const brings[3])
+/* A file that was not fetched is opened and read; the open brings others, NULL behind the last. */
+static void open_file(uint64_t dir, const char *name, const char *const *brings)
 {
 	struct kreq *l = kreq_create(), *o = kreq_create(), *r = kreq_create(), *c = kreq_create();
 	struct be_attr a = fake_reg(5, 1000);
@@ -331,7 +331,7 @@ static void open_file(uint64_t dir, const char *name, const char *const brings[3
 	vfs_lookup(vfs, &l->req, dir, name);
 	o->req.program = PROGRAM;
 	vfs_open(vfs, &o->req, l->entry.nodeid, O_RDONLY);
-	for (unsigned i = 0; i < 3 && brings[i]; i++)
+	for (unsigned i = 0; brings[i]; i++)
 		answer_fetch(brings[i]);
 	fake_opened(fake_call("open"), BE_OK, &a);
 	ck_assert(o->done);
@@ -382,14 +382,60 @@ START_TEST(directories_given_one_by_one_have_an_order_of_their_own)
 	answer_list("/r/a", files, 2);
 	answer_list("/r/b", files, 2);
 	answer_list("/r/c", files, 2);
-	open_file(a, "2", (const char *[3]){NULL});
-	open_file(a, "1", (const char *[3]){NULL}); /* as listed, nothing comes after a */
+	open_file(a, "2", (const char *[]){NULL});
+	open_file(a, "1", (const char *[]){NULL}); /* as listed, nothing comes after a */
 	opendir_of(b);
-	open_file(b, "2", (const char *[3]){"/r/b/1", "/r/c/2", "/r/c/1"});
+	open_file(b, "2", (const char *[]){"/r/b/1", "/r/c/2", "/r/c/1", NULL});
 	read_file(b, "1");
 	opendir_of(c);
 	read_file(c, "2");
 	read_file(c, "1");
+	fake_teardown();
+}
+END_TEST
+
+/* The root with files of these names, in this order, listed by the program. */
+static void list_files(const char *const *names, size_t count)
+{
+	struct be_entry files[16];
+
+	ck_assert_uint_le(count, 16);
+	for (size_t i = 0; i < count; i++)
+		files[i] = entry(names[i], fake_reg(5, 1000));
+	fake_setup(NULL);
+	opendir_of(VFS_ROOT);
+	answer_list("/r", files, count);
+}
+
+START_TEST(the_first_file_of_a_directory_tells_the_order)
+{
+	// a and b are neighbours as listed and by name, but only by name does one begin with a: z comes next
+	const char *const names[] = {"z", "a", "b"};
+
+	list_files(names, 3);
+	open_file(VFS_ROOT, "a", (const char *[]){NULL});
+	open_file(VFS_ROOT, "b", (const char *[]){"/r/z", NULL});
+	read_file(VFS_ROOT, "z");
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(what_was_fetched_in_a_wrong_order_is_in_nobodys_way)
+{
+	// 8 files, as many as may be ahead, come in the order of the listing, before the program shows that it goes by name
+	const char *const names[] = {"00", "05", "91", "92", "93", "94", "95",
+	                             "96", "97", "98", "06", "07", "08", "09"};
+
+	list_files(names, 14);
+	open_file(VFS_ROOT, "00", (const char *[]){NULL});
+	open_file(VFS_ROOT, "05",
+	          (const char *[]){"/r/91", "/r/92", "/r/93", "/r/94", "/r/95", "/r/96", "/r/97",
+	                           "/r/98", NULL});
+	open_file(VFS_ROOT, "06", (const char *[]){"/r/07", "/r/08", "/r/09", NULL});
+	for (unsigned i = 11; i < 14; i++)
+		read_file(VFS_ROOT, names[i]);
+	for (unsigned i = 2; i < 10; i++)
+		read_file(VFS_ROOT, names[i]); /* and they were not fetched in vain */
 	fake_teardown();
 }
 END_TEST
@@ -559,9 +605,9 @@ START_TEST(what_the_program_has_read_is_not_fetched_again)
 	fake_setup(NULL);
 	opendir_of(VFS_ROOT);
 	answer_list("/r", root, 4);
-	open_file(VFS_ROOT, "f1", (const char *[3]){NULL});
-	open_file(VFS_ROOT, "f3", (const char *[3]){"/r/f4"});
-	open_file(VFS_ROOT, "f2", (const char *[3]){NULL});
+	open_file(VFS_ROOT, "f1", (const char *[]){NULL});
+	open_file(VFS_ROOT, "f3", (const char *[]){"/r/f4", NULL});
+	open_file(VFS_ROOT, "f2", (const char *[]){NULL});
 	fake_teardown();
 }
 END_TEST
@@ -630,6 +676,8 @@ END_TEST
 
 CHECK_MAIN("vfs_walk", a_listing_in_use_is_asked_for_with_its_directory,
            directories_given_one_by_one_have_an_order_of_their_own,
+           the_first_file_of_a_directory_tells_the_order,
+           what_was_fetched_in_a_wrong_order_is_in_nobodys_way,
            listings_come_in_the_order_of_the_program,
            what_the_program_has_read_is_not_fetched_again, wrong_guesses_end_it,
            another_filesystem_is_not_entered, huge_directory_is_given_up,
