@@ -181,13 +181,18 @@ static bool send_env(struct ssh_lane *sl)
 
 static void set_window(struct ssh_lane *sl);
 
+/* A further connection has none: it was made for lanes that were wanted then, and got them. */
 static void spares_open(struct ssh_conn *sc)
 {
-	if (sc->refused || sc->spares_done || !ssh_get_serverbanner(sc->session) ||
+	unsigned lane_count = 0;
+
+	if (sc->refused || sc->spares_done || sc->lender || !ssh_get_serverbanner(sc->session) ||
 	    !strstr(ssh_get_serverbanner(sc->session), "OpenSSH"))
 		return;
 	sc->spares_done = true;
-	for (unsigned i = 0; i < SSH_SPARES; i++) {
+	list_for_each(pos, &sc->conn.lanes)
+		lane_count++;
+	for (unsigned i = 0; i < SSH_SPARES && lane_count + i < sc->conn.lane_max; i++) {
 		sc->spares[i] = ssh_channel_new(sc->session);
 		if (sc->spares[i])
 			ssh_channel_open_session(sc->spares[i]);

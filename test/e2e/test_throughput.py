@@ -427,6 +427,22 @@ def test_lanes_are_opened_for_a_large_write_and_not_before(far, sshd):
     assert (line.base / "large").read_bytes() == pattern(16 * MIB)
 
 
+@pytest.mark.parametrize("connections", [1, 2])
+def test_no_connection_has_more_than_eight_channels(top, who, far, connections):
+    """Those that stand by count, too."""
+    server = Sshd(top / f"eight{next(serial)}", {"MaxSessions": "8", "LogLevel": "DEBUG1"}, users=[who])
+    try:
+        line = far("-o", f"max_conns={connections}", server=server)
+        for name in ("one", "two"):
+            (line.dir / name).write_bytes(bytes(10 * MIB))
+        wait_until(lambda: line.status()["lanes"] == 8, what="all lanes")
+        assert line.counts()["connections"] == connections
+        assert "ctype session" in server.log_text() and "no more sessions" not in server.log_text()
+        line.mount.umount()
+    finally:
+        server.stop()
+
+
 def test_a_server_that_grants_one_session(top, who, far):
     server = Sshd(top / f"one{next(serial)}", {"MaxSessions": "1"}, users=[who])
     try:
