@@ -7,6 +7,7 @@
  * opened, one after the other, when a lane is wanted for which it is not the best place, not before
  * a packet has come over the first one (its login is over) and link_start() was called. One that
  * cannot be opened costs nothing: its lanes go to the others, or are closed if they seemed open.
+ * A lane that the server refuses on one connection is tried on the next, until none has room.
  *
  * One that is lost after it has carried packets is a loss of the whole: the others are given up,
  * and `down` comes when each of them is fenced. So an unanswered WRITE of any of them can be sent

@@ -157,21 +157,29 @@ struct link *mux_link_create(char *const argv[], size_t options_at)
 	struct link *link = NULL, *first;
 	struct mux *mux = NULL;
 	bool own = false;
+	int rc;
 
 	if (strcmp(slash ? slash + 1 : argv[0], "ssh") != 0 ||
 	    ask_control_path(argv, options_at, &own))
 		return pipe_link_create_command(argv);
 	mux = calloc(1, sizeof(*mux));
-	if (!mux || build(mux, own, argv, options_at, &first_argv))
-		goto fail;
+	if (!mux)
+		goto done;
+	rc = build(mux, own, argv, options_at, &first_argv);
+	if (rc) {
+		log_info(LOG_SSH, "no place for the socket of a master (%s): one lane",
+		         strerror(-rc));
+		link = pipe_link_create_command(argv);
+		goto done;
+	}
 	first = pipe_link_create_command(first_argv.at);
 	if (!first)
-		goto fail;
+		goto done;
 	source.arg = mux;
 	link = pool_link_create(first, LANE_MAX, &source);
 	mux = NULL;
 
-fail:
+done:
 	strings_finish(&first_argv);
 	if (mux)
 		finish(mux);

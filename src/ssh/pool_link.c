@@ -5,161 +5,18 @@
  * in one at a time, and the first one only while no other lives: that is why they can share what
  * the first login was given without a lock (ssh_link_create_more()).
  */
-#include "ssh/pool_link.h"
-
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "pool_parts.h"
 #include "util/log.h"
-
-/* On the first connection, so that a reader and a writer have one each without waiting. */
-#define FIRST_BULK_LANES 2
-
-enum member_state {
-	MEMBER_DOWN,
-	MEMBER_CONNECTING,
-	MEMBER_UP,
-};
-
-struct pool;
-
-struct member {
-	struct pool *pool;
-	struct link *link; /* NULL: not made yet */
-	enum member_state state;
-	bool heard;    /* a packet has come over it since it was connected */
-	bool retiring; /* we ended it, and nobody misses it */
-	bool refused;  /* could not be opened: not tried again before the next `up` of the pool */
-	unsigned lane_count; /* wanted ones included */
-};
-
-struct pool_lane {
-	struct list entry;
-	uint32_t id;
-	struct lane_spec spec;
-	char *command; /* what spec.command points to */
-	struct member *member;
-	bool wanted; /* its member is not connected yet */
-};
-
-enum pool_state {
-	POOL_DOWN,
-	POOL_CONNECTING, /* the first one is */
-	POOL_UP,
-	POOL_FALLING, /* waiting until all are fenced */
-};
-
-struct pool {
-	struct link link; /* first: struct link * and struct pool * are the same address */
-	struct pool_source source;
-	enum pool_state state;
-	bool started;
-	int epoll_fd; /* readable when a member has events */
-	struct link_error error;
-	struct list lanes; /* struct pool_lane */
-	unsigned member_max;
-	struct member members[]; /* [0] is the first connection */
-};
 
 static struct pool *pool_of(struct link *l)
 {
 	return (struct pool *)l;
-}
-
-/* --- lanes --------------------------------------------------------------------------------- */
-
-static struct pool_lane *lane_find(struct pool *p, uint32_t id)
-{
-	list_for_each(pos, &p->lanes) {
-		struct pool_lane *l = list_entry(pos, struct pool_lane, entry);
-
-		if (l->id == id)
-			return l;
-	}
-	return NULL;
-}
-
-static void lane_free(struct pool_lane *l)
-{
-	list_del(&l->entry);
-	l->member->lane_count--;
-	free(l->command);
-	free(l);
-}
-
-static void lanes_forget(struct pool *p)
-{
-	list_for_each_safe(pos, tmp, &p->lanes)
-		lane_free(list_entry(pos, struct pool_lane, entry));
-}
-
-/* A lane of `m`. Callbacks may change the list, so this is how one goes through it. */
-static struct pool_lane *lane_on(struct pool *p, const struct member *m, bool wanted_only)
-{
-	list_for_each(pos, &p->lanes) {
-		struct pool_lane *l = list_entry(pos, struct pool_lane, entry);
-
-		if (l->member == m && (l->wanted || !wanted_only))
-			return l;
-	}
-	return NULL;
-}
-
-static unsigned lane_max(const struct pool *p)
-{
-	struct link_facts facts;
-
-	link_facts(p->members[0].link, &facts);
-	return facts.lane_max;
-}
-
-static unsigned bulk_count(struct pool *p, const struct member *m)
-{
-	unsigned count = 0;
-
-	list_for_each(pos, &p->lanes) {
-		const struct pool_lane *l = list_entry(pos, struct pool_lane, entry);
-
-		count += l->member == m && l->spec.lane_class == LANE_BULK;
-	}
-	return count;
-}
-
-/*
- * Lookups stay on the first connection. Data is spread, over connections that do not exist yet
- * rather than over those that are in use. Return: NULL when there is no room.
- */
-static struct member *choose(struct pool *p, enum lane_class lane_class)
-{
-	struct member *first = &p->members[0], *best = NULL;
-	unsigned max = lane_max(p);
-
-	if (first->lane_count < max && ((lane_class != LANE_BULK && lane_class != LANE_COPY) ||
-	                                bulk_count(p, first) < FIRST_BULK_LANES))
-		return first;
-	for (unsigned i = 0; i < p->member_max; i++) {
-		struct member *m = &p->members[i];
-
-		if (!m->refused && !m->retiring && m->lane_count < max &&
-		    (!best || m->lane_count < best->lane_count))
-			best = m;
-	}
-	return best;
-}
-
-static void lane_refused(struct pool *p, struct pool_lane *l)
-{
-	const struct link_error error = {
-	    .fail = LINK_FAIL_SFTP,
-	    .text = "no further connection can be opened",
-	};
-	uint32_t id = l->id;
-
-	lane_free(l);
-	p->link.events->lane_open(p->link.events_ctx, id, &error);
 }
 
 /* --- further connections ------------------------------------------------------------------- */
@@ -206,25 +63,27 @@ static int member_connect(struct pool *p, struct member *m)
 	return rc;
 }
 
+static void lane_refused(struct pool *p, struct pool_lane *l)
+{
+	const struct link_error error = {
+	    .fail = LINK_FAIL_SFTP,
+	    .text = "no further connection can be opened",
+	};
+	uint32_t id = l->id;
+
+	pool_lane_free(l);
+	p->link.events->lane_open(p->link.events_ctx, id, &error);
+}
+
 /* Its lanes are opened elsewhere. */
 static void member_refuse(struct pool *p, struct member *m)
 {
 	struct pool_lane *l;
 
 	m->refused = true;
-	while ((l = lane_on(p, m, true))) {
-		struct member *other = choose(p, l->spec.lane_class);
-
-		if (!other) {
+	while ((l = pool_lane_on(p, m, true)))
+		if (!pool_lane_move(p, l))
 			lane_refused(p, l);
-			continue;
-		}
-		m->lane_count--;
-		other->lane_count++;
-		l->member = other;
-		if (other->state == MEMBER_UP)
-			l->wanted = link_open_lane(other->link, l->id, &l->spec) != 0;
-	}
 }
 
 /* The next one that is wanted, unless one is being connected. */
@@ -253,8 +112,10 @@ static void tell_down(struct pool *p)
 	for (unsigned i = 0; i < p->member_max; i++)
 		if (p->members[i].state != MEMBER_DOWN)
 			return;
-	for (unsigned i = 0; i < p->member_max; i++)
+	for (unsigned i = 0; i < p->member_max; i++) {
 		p->members[i].refused = p->members[i].retiring = false;
+		p->members[i].grants_max = UINT_MAX;
+	}
 	p->state = POOL_DOWN;
 	p->link.events->down(p->link.events_ctx, &p->error);
 }
@@ -263,7 +124,7 @@ static void fall(struct pool *p, const struct link_error *error)
 {
 	p->error = *error;
 	p->state = POOL_FALLING;
-	lanes_forget(p);
+	pool_lanes_forget(p);
 	for (unsigned i = 0; i < p->member_max; i++)
 		if (p->members[i].state != MEMBER_DOWN)
 			link_reset(p->members[i].link);
@@ -286,7 +147,7 @@ static void on_up(void *ctx)
 		p->link.events->up(p->link.events_ctx);
 		return;
 	}
-	while ((l = lane_on(p, m, true))) {
+	while ((l = pool_lane_on(p, m, true))) {
 		l->wanted = false;
 		if (link_open_lane(m->link, l->id, &l->spec))
 			lane_refused(p, l);
@@ -301,10 +162,10 @@ static void member_failed(struct pool *p, struct member *m, const struct link_er
 
 	log_info(LOG_SSH, "a further connection cannot be used: %s", error->text);
 	member_refuse(p, m);
-	while ((l = lane_on(p, m, false))) {
+	while ((l = pool_lane_on(p, m, false))) {
 		uint32_t id = l->id;
 
-		lane_free(l);
+		pool_lane_free(l);
 		p->link.events->lane_closed(p->link.events_ctx, id, -1);
 	}
 }
@@ -330,16 +191,31 @@ static void on_down(void *ctx, const struct link_error *error)
 	}
 }
 
+/* The first one must say why there is none, and a command that is refused is refused everywhere. */
+static bool may_be_elsewhere(const struct pool_lane *l)
+{
+	return l->spec.lane_class != LANE_META && !l->command;
+}
+
 static void on_lane_open(void *ctx, uint32_t id, const struct link_error *error)
 {
 	struct member *m = ctx;
-	struct pool_lane *l = lane_find(m->pool, id);
+	struct pool *p = m->pool;
+	struct pool_lane *l = pool_lane_find(p, id);
 
 	if (!l)
 		return;
+	if (error && may_be_elsewhere(l)) {
+		/* A server that grants few on each connection grants them on the next one, too. */
+		m->grants_max = m->lane_count - 1;
+		if (pool_lane_move(p, l)) {
+			connect_next(p);
+			return;
+		}
+	}
 	if (error)
-		lane_free(l);
-	m->pool->link.events->lane_open(m->pool->link.events_ctx, id, error);
+		pool_lane_free(l);
+	p->link.events->lane_open(p->link.events_ctx, id, error);
 }
 
 static void on_lane_packet(void *ctx, uint32_t id, struct data *packet, size_t len)
@@ -348,7 +224,7 @@ static void on_lane_packet(void *ctx, uint32_t id, struct data *packet, size_t l
 	bool first = !m->heard;
 
 	m->heard = true;
-	if (lane_find(m->pool, id))
+	if (pool_lane_find(m->pool, id))
 		m->pool->link.events->lane_packet(m->pool->link.events_ctx, id, packet, len);
 	else
 		data_unref(packet);
@@ -360,7 +236,7 @@ static void on_lane_stderr(void *ctx, uint32_t id, const uint8_t *bytes, size_t 
 {
 	struct member *m = ctx;
 
-	if (lane_find(m->pool, id) && m->pool->link.events->lane_stderr)
+	if (pool_lane_find(m->pool, id) && m->pool->link.events->lane_stderr)
 		m->pool->link.events->lane_stderr(m->pool->link.events_ctx, id, bytes, len);
 }
 
@@ -368,18 +244,18 @@ static void on_lane_drained(void *ctx, uint32_t id)
 {
 	struct member *m = ctx;
 
-	if (lane_find(m->pool, id) && m->pool->link.events->lane_drained)
+	if (pool_lane_find(m->pool, id) && m->pool->link.events->lane_drained)
 		m->pool->link.events->lane_drained(m->pool->link.events_ctx, id);
 }
 
 static void on_lane_closed(void *ctx, uint32_t id, int exit_status)
 {
 	struct member *m = ctx;
-	struct pool_lane *l = lane_find(m->pool, id);
+	struct pool_lane *l = pool_lane_find(m->pool, id);
 
 	if (!l)
 		return;
-	lane_free(l);
+	pool_lane_free(l);
 	m->pool->link.events->lane_closed(m->pool->link.events_ctx, id, exit_status);
 }
 
@@ -412,33 +288,17 @@ static int pool_open_lane(struct link *link, uint32_t id, const struct lane_spec
 {
 	struct pool *p = pool_of(link);
 	struct pool_lane *l;
-	struct member *m;
-	int rc = 0;
+	int rc;
 
 	if (p->state != POOL_UP)
 		return -ENOTCONN;
-	m = choose(p, spec->lane_class);
-	if (!m)
-		return -EMFILE;
-	l = calloc(1, sizeof(*l));
-	if (!l)
-		return -ENOMEM;
-	l->id = id;
-	l->spec = *spec;
-	l->member = m;
-	l->wanted = m->state != MEMBER_UP;
-	if (spec->command) {
-		l->command = strdup(spec->command);
-		l->spec.command = l->command;
-	}
-	m->lane_count++;
-	list_push_back(&p->lanes, &l->entry);
-	if (spec->command && !l->command)
-		rc = -ENOMEM;
-	else if (!l->wanted)
-		rc = link_open_lane(m->link, id, &l->spec);
+	rc = pool_lane_add(p, id, spec, &l);
 	if (rc)
-		lane_free(l);
+		return rc;
+	if (!l->wanted)
+		rc = link_open_lane(l->member->link, id, &l->spec);
+	if (rc)
+		pool_lane_free(l);
 	else
 		connect_next(p);
 	return rc;
@@ -447,7 +307,7 @@ static int pool_open_lane(struct link *link, uint32_t id, const struct lane_spec
 static void pool_send(struct link *link, struct link_packet *packet)
 {
 	struct pool *p = pool_of(link);
-	struct pool_lane *l = lane_find(p, packet->lane);
+	struct pool_lane *l = pool_lane_find(p, packet->lane);
 
 	/* A link drops what is for a lane that it does not have. */
 	link_send(l ? l->member->link : p->members[0].link, packet);
@@ -456,7 +316,7 @@ static void pool_send(struct link *link, struct link_packet *packet)
 static void pool_close_lane(struct link *link, uint32_t id)
 {
 	struct pool *p = pool_of(link);
-	struct pool_lane *l = lane_find(p, id);
+	struct pool_lane *l = pool_lane_find(p, id);
 	struct member *m;
 
 	if (!l)
@@ -464,10 +324,10 @@ static void pool_close_lane(struct link *link, uint32_t id)
 	m = l->member;
 	if (!l->wanted)
 		link_close_lane(m->link, id);
-	lane_free(l);
+	pool_lane_free(l);
 	/* A process that carries nothing else is of no further use. */
 	if (m != &p->members[0] && m->lane_count == 0 && m->state == MEMBER_UP &&
-	    lane_max(p) == 1) {
+	    pool_lane_max(p) == 1) {
 		m->retiring = true;
 		link_reset(m->link);
 	}
@@ -476,7 +336,7 @@ static void pool_close_lane(struct link *link, uint32_t id)
 /* One whose connection is not there yet has had no input: nobody will miss it. */
 static void pool_end_lane(struct link *link, uint32_t id)
 {
-	struct pool_lane *l = lane_find(pool_of(link), id);
+	struct pool_lane *l = pool_lane_find(pool_of(link), id);
 
 	if (l && l->wanted)
 		pool_close_lane(link, id);
@@ -559,7 +419,7 @@ static void pool_destroy(struct link *l)
 	/* The first one lends the others what they need. */
 	for (unsigned i = p->member_max; i-- > 0;)
 		link_destroy(p->members[i].link);
-	lanes_forget(p);
+	pool_lanes_forget(p);
 	if (p->epoll_fd >= 0)
 		close(p->epoll_fd);
 	if (p->source.finish)
@@ -596,7 +456,7 @@ struct link *pool_link_create(struct link *first, unsigned link_max,
 	p->member_max = link_max;
 	list_init(&p->lanes);
 	for (unsigned i = 0; i < link_max; i++)
-		p->members[i].pool = p;
+		p->members[i] = (struct member){.pool = p, .grants_max = UINT_MAX};
 	p->members[0].link = first;
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (p->epoll_fd >= 0 && member_watch(p, &p->members[0]) == 0)

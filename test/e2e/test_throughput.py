@@ -443,10 +443,12 @@ def test_no_connection_has_more_than_eight_channels(top, who, far, connections):
         server.stop()
 
 
-def test_a_server_that_grants_one_session(top, who, far):
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_server_that_grants_one_session(top, who, far, connections):
+    """One lane for each connection."""
     server = Sshd(top / f"one{next(serial)}", {"MaxSessions": "1"}, users=[who])
     try:
-        line = far(server=server)
+        line = far("-o", f"max_conns={connections}", server=server)
         content = pattern(12 * MIB)
         (line.dir / "d").mkdir()
         (line.dir / "d" / "f").write_bytes(content)
@@ -454,7 +456,8 @@ def test_a_server_that_grants_one_session(top, who, far):
         put(line.base / "g", content)
         assert (line.dir / "g").read_bytes() == content
         assert sorted(os.listdir(line.dir)) == ["d", "g"]
-        assert line.status()["lanes"] == 1
+        wait_until(lambda: line.status()["lanes"] == connections, what="a lane of each connection")
+        assert line.counts()["connections"] == connections and line.status()["reconnects"] == 0
         line.mount.umount()
     finally:
         server.stop()

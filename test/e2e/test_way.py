@@ -15,7 +15,7 @@ import pytest
 
 import scripted_ssh
 from conftest import anybody, login_args, serial
-from mount import REMEDY, daemons_of, is_mounted, run_on_terminal, run_sftpfs
+from mount import REMEDY, daemons_of, is_mounted, run_on_terminal, run_sftpfs, sftpfs_binary
 from proxies import Forwarder, Listener, Proxy, Sayer
 from relay import Relay
 from server import Sshd, command_of, descendants, free_port, in_namespace, keygen, kill_all
@@ -523,6 +523,19 @@ def test_ssh_command_with_one_session(who, top, people, area, mounter):
         mount = mounter(who, sshd.target(who, area), ssh_command(who, sshd))
         who.run(["sh", "-c", "head -c 9000000 /dev/urandom > big && cp big copy && cmp big copy"], cwd=mount.dir)
         mount.umount()
+
+
+@pytest.mark.parametrize("who", ["root" if os.geteuid() == 0 else "myself"], indirect=True)
+def test_ssh_command_without_a_place_for_a_socket(who, sshd, area):
+    """One lane, no failure."""
+    if os.geteuid() != 0:
+        pytest.skip("has a /tmp of its own")
+    who.run(["mkdir", str(area / "mnt")])
+    script = ('mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp && cd "$0" && "$@" mnt && cp /bin/sh mnt/copy && '
+              'cmp /bin/sh mnt/copy && "$1" status mnt && "$1" umount mnt')
+    done = who.run(in_namespace(script, str(area), sftpfs_binary(), sshd.target(who, area),
+                                *map(str, ssh_command(who, sshd))))
+    assert json.loads(done.stdout)["lanes"] == 1
 
 
 def test_words_of_ssh_are_shown(who, sshd, area):
