@@ -449,27 +449,37 @@ def test_more_connections_carry_a_large_file(who, sshd, area, mounter):
         mount.umount()
 
 
-def test_further_connections_never_ask(who, sshd, area, mounter, people):
-    """A password typed once, on standard input, serves them all."""
+@anybody
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_further_connections_never_ask(who, top, area, people, method):
+    """What was typed once, on standard input or a terminal, serves them all."""
     if "user" not in people:
         pytest.skip("the password of the account is known only when root made it")
     login, place = people["user"], area / "mnt"
     who.run(["mkdir", str(place)])
     os.chmod(area, 0o777)
-    with running(Relay(sshd.port, delay=10)) as relay:
-        args = login_args(sshd, who, IdentityFile=None, PubkeyAuthentication="no", PreferredAuthentications="password",
+    asked = area / "asked"
+    (area / "askpass").write_text(f"#!/bin/sh\ntouch {asked}\n")
+    (area / "askpass").chmod(0o755)
+    with running(Sshd(top / f"asks{next(serial)}", {"UsePAM": "yes", "KbdInteractiveAuthentication": "yes"},
+                      people.values())) as sshd, running(Relay(sshd.port, delay=10)) as relay:
+        args = login_args(sshd, who, IdentityFile=None, PubkeyAuthentication="no", PreferredAuthentications=method,
                           HostKeyAlias=f"[127.0.0.1]:{sshd.port}")
         args[args.index("-p") + 1] = relay.port
-        before = sshd.log_text().count("Accepted password")
-        result = run_sftpfs(who, [*args, "-o", "password_stdin,max_conns=2", sshd.target(login, area), place],
-                            input=login.password.encode() + b"\n")
+        args += ["-o", "max_conns=2", sshd.target(login, area), place]
+        env = {"SSH_ASKPASS": str(area / "askpass"), "DISPLAY": ":99"}
+        if method == "password":
+            result = run_sftpfs(who, ["-o", "password_stdin", *args], input=login.password.encode() + b"\n", env=env)
+        else:
+            result = run_on_terminal(who, args, [(b"password:", login.password.encode())], env=env)
         try:
             assert result.code == 0, result.err
             who.run(["sh", "-c", "head -c 12000000 /dev/zero > big && sync big"], cwd=place)
-            wait_until(lambda: sshd.log_text().count("Accepted password") == before + 2, what="the second login")
+            wait_until(lambda: sshd.log_text().count(f"Accepted {method}") == 2, what="the second login")
         finally:
             who.run(["fusermount3", "-u", str(place)], check=False)
         wait_until(lambda: not daemons_of(place), what="the daemon ends")
+        assert not asked.exists()
 
 
 @anybody
