@@ -167,8 +167,10 @@ static int check(const struct fxp_client *c, const struct fxr *r, enum be_code *
 		*code = BE_UNSUPPORTED;
 	else if (strchr(row->fields, 'h') && (!r->args.handle || !handle_usable(c, r->args.handle)))
 		*code = BE_STALE;
+	/* A handle of one lane is another file, or none, on another one. */
 	else if (strchr(row->fields, 'H') &&
-	         (!r->args.handle2 || !handle_usable(c, r->args.handle2)))
+	         (!r->args.handle2 || !handle_usable(c, r->args.handle2) ||
+	          r->args.handle2->lane != r->args.handle->lane))
 		*code = BE_STALE;
 	return *code == BE_OK ? 0 : -1;
 }

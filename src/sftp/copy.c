@@ -25,9 +25,10 @@ struct copy_op {
 	unsigned waiting; /* orders that have not said ready */
 	unsigned pending;
 	unsigned try_count;
-	struct fxp_status status;
+	struct fxp_status status, second_status;
 	enum be_code refused;         /* why the source is not open near the target; BE_OK */
-	struct fxp_handle guess;      /* what its second handle will be */
+	struct fxp_handle near;       /* its second handle, until proven */
+	struct fxp_handle guess;      /* what that will be */
 	bool missed;                  /* there was no guess, or another one came */
 	struct be_attr first, second; /* of the source, by its two handles */
 	bool starting;                /* inside fxp_copy(): `done` must wait */
@@ -68,16 +69,23 @@ static void copy_fail(struct copy_op *op, enum be_code code, int err)
 		copy_finish(op);
 }
 
+/* A handle died with its connection, the files live on. Return: false when it is not that. */
+static bool copy_again(struct copy_op *op)
+{
+	if (op->status.st.code != BE_STALE || op->from->stale || op->to->stale ||
+	    ++op->try_count >= TRY_COUNT_MAX)
+		return false;
+	copy_slice(op);
+	return true;
+}
+
 static void copy_copied(void *arg, const struct fxr_answer *answer)
 {
 	struct copy_op *op = arg;
 
 	fxp_status_copy(&op->status, &answer->status.st);
-	if (op->status.st.code == BE_STALE && !op->from->stale && !op->to->stale &&
-	    ++op->try_count < TRY_COUNT_MAX) {
-		copy_slice(op);
+	if (copy_again(op))
 		return;
-	}
 	if (op->status.st.code == BE_OK) {
 		op->from_off += op->slice_len;
 		op->to_off += op->slice_len;
@@ -110,17 +118,6 @@ static bool same_file(const struct be_attr *a, const struct be_attr *b)
 	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
 }
 
-static void close_near(struct copy_op *op)
-{
-	struct fxr_args args = {.handle = &op->from->near};
-
-	/* The handle is encoded at once or, without a connection, gone: nobody keeps the pointer.
-	 */
-	if (op->from->near.epoch == op->fb->client.epoch)
-		fxp_client_submit_setup(&op->fb->client, FXR_CLOSE, &args, NULL, NULL);
-	op->from->near.len = 0;
-}
-
 static void near_ask(struct copy_op *op, struct fxp_handle *h, fxr_done_fn *done)
 {
 	struct fxr_args args = {.handle = h};
@@ -138,21 +135,28 @@ static void near_answered(struct copy_op *op)
 	if (--op->pending)
 		return;
 	if (op->refused == BE_OK && op->status.st.code == BE_OK && op->missed) {
+		/* The look was by another handle, or by none. */
 		op->missed = false;
-		near_ask(op, &op->from->near, second_seen);
+		near_ask(op, &op->near, second_seen);
 		if (op->pending)
 			return;
 	}
-	if (op->refused != BE_OK) {
-		copy_fail(op, op->refused, 0);
-	} else if (op->status.st.code != BE_OK) {
-		copy_finish(op);
-	} else if (!same_file(&op->first, &op->second)) {
-		close_near(op);
-		copy_fail(op, BE_UNSUPPORTED, 0);
-	} else {
+	if (op->status.st.code == BE_OK)
+		fxp_status_copy(&op->status, &op->second_status.st);
+	if (op->refused == BE_OK && op->status.st.code == BE_OK &&
+	    same_file(&op->first, &op->second)) {
+		fxp_handle_close(op->fb, &op->from->near);
+		op->from->near = op->near;
 		copy_send(op, &op->from->near);
+		return;
 	}
+	fxp_handle_close(op->fb, &op->near);
+	if (op->refused != BE_OK)
+		copy_fail(op, op->refused, 0);
+	else if (op->status.st.code == BE_OK)
+		copy_fail(op, BE_UNSUPPORTED, 0);
+	else if (!copy_again(op))
+		copy_finish(op);
 }
 
 static void first_seen(void *arg, const struct fxr_answer *answer)
@@ -170,8 +174,7 @@ static void second_seen(void *arg, const struct fxr_answer *answer)
 	struct copy_op *op = arg;
 
 	op->second = answer->attr;
-	if (answer->status.st.code != BE_OK && !op->missed)
-		fxp_status_copy(&op->status, &answer->status.st);
+	fxp_status_copy(&op->second_status, &answer->status.st);
 	near_answered(op);
 }
 
@@ -183,7 +186,7 @@ static void near_opened(void *arg, const struct fxr_answer *answer)
 		/* Not an error of the copy: the caller reads and writes instead. */
 		op->refused = answer->lost ? BE_LOST : BE_UNSUPPORTED;
 	} else {
-		fxp_handle_set(op->fb, &op->from->near, answer);
+		fxp_handle_set(op->fb, &op->near, answer);
 		op->missed = !op->guess.len || !fxp_burst_hit(&op->fb->client, &op->guess, answer);
 	}
 	near_answered(op);
@@ -203,6 +206,7 @@ static void near_open(struct copy_op *op)
 		return;
 	}
 	op->pending = 1;
+	op->near.len = 0;
 	op->refused = BE_OK;
 	op->missed = false;
 	fxp_status_set(&op->status, BE_OK, 0, "");
@@ -223,7 +227,6 @@ static void copy_slice(struct copy_op *op)
 		copy_send(op, near);
 		return;
 	}
-	close_near(op);
 	if (fxp_file_where(op->from, op->path, sizeof(op->path)) != 0)
 		copy_fail(op, BE_UNSUPPORTED, 0);
 	else
