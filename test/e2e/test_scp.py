@@ -339,11 +339,11 @@ def test_other_userlands(top, hosts, who, tiny_tree, mounter):
     times = name == "bsd"
 
     def body():
+        (base / "now").touch()
+        (base / "new\nline").mkdir()
         run("cp", "-a", tiny_tree, mount.dir / "tree")
         same(tiny_tree, base / "tree")
         same(tiny_tree, mount.dir / "tree", times)
-        (base / "now").touch()
-        (base / "new\nline").mkdir()
         assert abs(os.stat(mount.dir / "now").st_mtime - os.stat(base / "now").st_mtime) < 61
         assert sorted(os.listdir(mount.dir)) == sorted(os.listdir(base))
         for path in ("tree/odd", "tree/link", "tree/hard", "tree"):
