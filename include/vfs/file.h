@@ -35,6 +35,7 @@ struct chunk {
 	size_t taken_len; /* handed to the kernel: all of it taken means that it can go */
 	int err;          /* negative errno of the read */
 	bool in_flight;
+	bool kept; /* written by us: stays when it was read, see kept.h */
 	bool dead; /* overtaken by a write or a truncation: serves who waits, then goes */
 };
 
@@ -174,5 +175,12 @@ void read_continue(struct op *op);
 
 /* read.c: bytes [off, off + len) of `n` have changed: what was read of them is not served again. */
 void chunks_drop(struct node *n, uint64_t off, uint64_t len);
+
+/* read.c: nobody has `n` open any more: what was read ahead goes. */
+void chunks_leave(struct node *n);
+
+/* read.c: a chunk finds its place among those of c->node, which it does not overlap; one that has come goes. */
+void chunk_insert(struct chunk *c);
+void chunk_free(struct chunk *c);
 
 #endif

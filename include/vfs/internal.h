@@ -65,6 +65,11 @@ struct vfs {
 	struct timer pinned_timer;  /* armed while there are any */
 	struct list written;        /* struct whole.in_written, the oldest first */
 	struct timer written_timer; /* armed while there are any */
+	struct {
+		struct list list;   /* struct node.in_kept, the longest unused first */
+		size_t len;         /* bytes of their blocks */
+		struct timer timer; /* armed while there are any */
+	} kept;                     /* kept.c */
 	struct list walks;          /* struct walk.entry, the latest used first */
 	size_t walk_count;
 	uint64_t walk_serial;    /* of the last pass of a walk */

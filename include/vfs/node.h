@@ -76,6 +76,9 @@ struct node {
 	struct walk_file *walk_file; /* that fetches or has fetched it, or NULL */
 	uint64_t read_serial;      /* struct walk.serial of the pass that has opened it; 0: none */
 	struct list chunks;        /* struct chunk.in_node: bytes read ahead, sorted by offset */
+	struct list in_kept;       /* vfs.kept, while chunks are kept */
+	size_t kept_len;           /* bytes of their blocks */
+	int64_t kept_ms;           /* when they were last used */
 	struct version pages;      /* of what the kernel's page cache may hold */
 	unsigned unacked_count;    /* WRITEs that the server has not answered */
 	unsigned judged_count;     /* WRITEs whose failure is being looked into: 0 or 1 */

@@ -195,7 +195,7 @@ void file_release(struct file *f)
 	whole_unref(f->content);
 	f->content = NULL;
 	if (list_empty(&n->files))
-		chunks_drop(n, 0, UINT64_MAX); /* nobody is left to read on */
+		chunks_leave(n);
 	if (list_empty(&n->files) && !whole_is_pinned(n) && !n->walk_file && !whole_is_written(n))
 		whole_drop(v, n);
 	file_settle_unused(v, n);

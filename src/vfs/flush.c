@@ -13,6 +13,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/kept.h"
 #include "vfs/listing.h"
 #include "vfs/verify.h"
 #include "vfs/whole.h"
@@ -78,6 +79,8 @@ static void settle(struct vfs *v, struct node *n, const struct be_attr *a, int64
 		if (f->gather)
 			return; /* written to meanwhile: the next flush ends it */
 	}
+	if (!whole)
+		kept_drop(n);
 	n->dirty = false;
 	n->mtime_shown = false;
 	n->times_set = false;

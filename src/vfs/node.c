@@ -85,6 +85,7 @@ struct node *node_create(struct vfs *v)
 	list_init(&n->files);
 	list_init(&n->pinned);
 	list_init(&n->chunks);
+	list_init(&n->in_kept);
 	list_init(&n->drain_waiters);
 	hash_add(&v->nodes, &n->by_id, hash_u64(n->nodeid));
 	return n;

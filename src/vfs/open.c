@@ -358,7 +358,8 @@ static size_t ahead_len(const struct op *op)
 
 	if (op->req && !walk_reads(v, op->req->program))
 		return 0;
-	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || !(a->valid & BE_ATTR_SIZE))
+	if ((flags & O_ACCMODE) != O_RDONLY || n->dirty || n->kept_len ||
+	    !(a->valid & BE_ATTR_SIZE))
 		return 0;
 	if (n->pages.read &&
 	    (v->cfg.kernel_cache || (n->pages.known && n->pages.proven &&
@@ -528,8 +529,10 @@ static void created_right(struct op *op, const struct be_attr *a)
 		op_fail(op, -ENOMEM);
 		return;
 	}
-	if (op->flags & O_TRUNC)
+	if (op->flags & O_TRUNC) {
 		n->dirty = false;
+		chunks_drop(n, 0, UINT64_MAX);
+	}
 	listing_add(v, parent, name, a);
 	answer_create(op, n, be, a, expires_ms);
 	node_unref(v, n);

@@ -6,6 +6,7 @@
  * Random access asks for exactly what it reads. Contract: include/vfs/vfs.h, include/vfs/file.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/kept.h"
 #include "vfs/verify.h"
 
 /*
@@ -40,8 +42,10 @@
 
 static const uint8_t zeros[128 * 1024];
 
-static void chunk_free(struct chunk *c)
+void chunk_free(struct chunk *c)
 {
+	if (c->kept)
+		kept_gone(c->v, c->node, c);
 	list_del(&c->in_node);
 	data_unref(c->block);
 	free(c);
@@ -68,6 +72,31 @@ void chunks_drop(struct node *n, uint64_t off, uint64_t len)
 		else
 			chunk_free(c);
 	}
+}
+
+void chunks_leave(struct node *n)
+{
+	list_for_each_safe(e, tmp, &n->chunks) {
+		struct chunk *c = list_entry(e, struct chunk, in_node);
+
+		if (c->in_flight)
+			c->dead = true;
+		else if (!c->kept)
+			chunk_free(c);
+	}
+}
+
+void chunk_insert(struct chunk *c)
+{
+	struct list *at = &c->node->chunks;
+
+	list_for_each(e, &c->node->chunks) {
+		if (list_entry(e, struct chunk, in_node)->off > c->off) {
+			at = e;
+			break;
+		}
+	}
+	list_insert(at, &c->in_node);
 }
 
 /* The live chunk that holds byte `off`, or else *next_off is where the next one begins. */
@@ -133,15 +162,14 @@ static void chunk_read(void *arg, const struct be_status *st, struct data *block
 }
 
 /* What any descriptor of the file has gathered in the range must be on its way before the READ. */
-static void send_overlapping(struct node *n, uint64_t off, size_t len)
+static void send_overlapping(struct node *n, uint64_t off, uint64_t end)
 {
 	list_for_each(e, &n->files) {
 		struct file *f = list_entry(e, struct file, in_node);
 
-		if (!f->gather || off >= f->gather_off + f->gather_len ||
-		    f->gather_off >= off + len)
+		if (!f->gather || off >= f->gather_off + f->gather_len || f->gather_off >= end)
 			continue;
-		if (append_goes_on(f, 0) && off + len <= f->gather_off + f->append_at &&
+		if (append_goes_on(f, 0) && end <= f->gather_off + f->append_at &&
 		    append_send_before(f) == 0)
 			continue;
 		file_send(f);
@@ -154,25 +182,17 @@ static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *
 	struct vfs *v = f->v;
 	struct node *n = f->node;
 	struct chunk *c = calloc(1, sizeof(*c));
-	struct list *at = &n->chunks;
 
 	*err = -ENOMEM;
 	if (!c)
 		return NULL;
-	send_overlapping(n, off, len);
 	c->v = v;
 	c->node = n;
 	c->off = off;
 	c->len = len;
 	c->in_flight = true;
 	list_init(&c->readers);
-	list_for_each(e, &n->chunks) {
-		if (list_entry(e, struct chunk, in_node)->off > off) {
-			at = e;
-			break;
-		}
-	}
-	list_insert(at, &c->in_node);
+	chunk_insert(c);
 	*err = v->ops->read(v->be, f->be, off, len, chunk_read, c);
 	if (*err < 0) {
 		chunk_free(c);
@@ -197,6 +217,7 @@ static int fetch(struct file *f, uint64_t off, uint64_t end)
 	uint64_t next_off;
 	int err;
 
+	send_overlapping(f->node, off, end); /* which may keep it, too */
 	while (off < end) {
 		struct chunk *c = chunk_at(f->node, off, &next_off);
 		uint64_t stop = end < next_off ? end : next_off;
@@ -262,7 +283,7 @@ static void drop_behind(struct node *n, uint64_t off)
 
 		if (c->off + c->len > off)
 			return;
-		if (!c->in_flight && !is_ahead(n, c))
+		if (!c->in_flight && !c->kept && !is_ahead(n, c))
 			chunk_free(c);
 	}
 }
@@ -388,6 +409,10 @@ static void taken(struct node *n, uint64_t off, size_t len)
 
 		if (c->in_flight || !overlaps(c, off, len))
 			continue;
+		if (c->kept) {
+			kept_used(c->v, n);
+			continue;
+		}
 		from = off > c->off ? off : c->off;
 		to = off + len < c->off + c->got_len ? off + len : c->off + c->got_len;
 		if (to > from)
@@ -482,6 +507,8 @@ void vfs_read(struct vfs *v, struct vfs_req *req, uint64_t fh, size_t len, uint6
 	}
 	op->off = off;
 	op->len = len;
+	if (op->file->flags & O_DIRECT)
+		kept_drop(op->node);
 	walk_file_used(v, op->file, true);
 	if (whole_read(op))
 		return;

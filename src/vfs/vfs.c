@@ -9,6 +9,7 @@
 #include "vfs/dir.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/kept.h"
 #include "vfs/walk.h"
 
 /* A signal that does not kill is answered only when the server has been silent for this long. */
@@ -41,6 +42,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	walk_init(v);
 	timer_init(&v->silence_timer, look_for_silence, v);
 	whole_init(v);
+	kept_init(v);
 	timer_init(&v->soft_timer, look_for_overdue, v);
 	if (cfg->soft_ms > 0)
 		timer_set(clock, &v->soft_timer, clock->now_ms + LOOK_MS);
@@ -129,6 +131,7 @@ void vfs_destroy(struct vfs *v)
 	}
 	walk_finish(v);
 	whole_finish(v);
+	kept_finish(v);
 	dir_close_all(v);
 	node_table_finish(v);
 	hash_finish(&v->files);

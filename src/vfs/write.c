@@ -16,6 +16,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/internal.h"
+#include "vfs/kept.h"
 #include "vfs/listing.h"
 #include "vfs/verify.h"
 
@@ -118,6 +119,8 @@ static void acknowledged(void *arg, int err)
 	if (err) {
 		v->write_error_count++;
 		n->torn = n->torn || !is_attr;
+		if (n->torn)
+			kept_drop(n);
 		/* Those that fail behind one that is being judged wait for its word: it was the first. */
 		if (is_attr || judged || !n->judged_count)
 			set_write_error(n, f, err);
@@ -248,6 +251,8 @@ void file_send(struct file *f)
 		else if (f->created && !(f->flags & O_APPEND) && f->gather_off == 0 &&
 		         f->gather_len == f->node->attr.size)
 			whole_written(v, f->node, block, f->gather_len);
+		else
+			kept_sent(f, block, f->gather_off, f->gather_len);
 	} else {
 		set_write_error(f->node, f, err);
 	}
@@ -356,23 +361,29 @@ static int gather(struct file *f, const uint8_t *bytes, size_t len, uint64_t off
 	return 0;
 }
 
-/* The node now is what the program has written, whatever the server has of it. */
-static void wrote(struct file *f, size_t len, uint64_t off)
+/* What was read of the range is over, before the new bytes are sent and perhaps kept. */
+static void overwrite(struct node *n, size_t len, uint64_t off)
 {
-	struct vfs *v = f->v;
-	struct node *n = f->node;
 	uint64_t old_size = n->attr.size;
 
-	f->wrote = true;
-	f->given_up = false;
-	node_changed(v, n);
-	whole_overwritten(v, n);
 	/* Short chunks end at the old size: what lies between it and us is a hole now. */
 	if (off > old_size)
 		chunks_drop(n, old_size, off + len - old_size);
 	else
 		chunks_drop(n, off, len);
-	if (off + len > old_size)
+}
+
+/* The node now is what the program has written, whatever the server has of it. */
+static void wrote(struct file *f, size_t len, uint64_t off)
+{
+	struct vfs *v = f->v;
+	struct node *n = f->node;
+
+	f->wrote = true;
+	f->given_up = false;
+	node_changed(v, n);
+	whole_overwritten(v, n);
+	if (off + len > n->attr.size)
 		n->attr.size = off + len;
 	n->shown_size = n->attr.size;
 	n->attr.mtime = (uint32_t)attr_server_now(v);
@@ -423,6 +434,7 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
 		file_send(f);
 	if (f->flags & O_APPEND)
 		at = gather_append(f, req->pid, len, off, v->ops->info(v->be)->write_len_max);
+	overwrite(f->node, len, off);
 	err = at < 0 ? (int)at : gather(f, bytes, len, off);
 	if (f->flags & O_APPEND)
 		append_gathered(f, req->pid, (size_t)at);

@@ -257,6 +257,32 @@ def test_new_file_in_two_round_trips(counted):
     assert counted.trips(write_two).trips <= 2 * 2 + 1
 
 
+def test_new_file_is_read_back_without_a_read(counted):
+    """Also where the kernel has not kept its pages: git reads its pack so, a linker what it has written."""
+    content = os.urandom(3_000_000)
+
+    def forget_and_read(path):
+        with open(path, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            for place in (2_999_000, 1_234_567, 70_000, 0, 2_000_000):
+                assert os.pread(file.fileno(), 10_000, place) == content[place:place + 10_000]
+
+    def work():
+        with open(counted.dir / "new", "xb", buffering=0) as file:
+            for place in range(0, len(content), 30_000):
+                file.write(content[place:place + 30_000])
+            os.fsync(file.fileno())
+        os.rename(counted.dir / "new", counted.dir / "renamed")
+        forget_and_read(counted.dir / "renamed")
+        forget_and_read(counted.dir / "renamed")
+
+    found = counted.trips(work)
+    assert "READ" not in found.requests, found.requests
+    counted.who.call(lambda: (counted.srv / "renamed").write_bytes(content[::-1]))
+    os.utime(counted.srv / "renamed", (1e9, 1e9))
+    assert counted.who.call((counted.dir / "renamed").read_bytes) == content[::-1]
+
+
 def test_parallel_stats_are_not_serialised(counted):
     fill(counted.who, counted.srv, 40)
     counted.relay.command("delay 100")
