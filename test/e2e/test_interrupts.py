@@ -4,6 +4,7 @@ close."""
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -162,6 +163,8 @@ def test_signal_ends_what_waits_for_a_silent_server(who, direct, mounter, area):
         reader = Program(who, contents, mount.dir / "f")
         wait_until(lambda: status(who, mount.dir)["kernel_requests"] == 1)
         maker = Program(who, os.mkdir, mount.dir / "d")
+        state = Path(f"/proc/{maker.pid}/stat")
+        wait_until(lambda: ") D " in state.read_text(), what="it waits for the directory, which the reader holds")
         reader.kill(signal.SIGINT)
         maker.kill(signal.SIGINT)
         with pytest.raises(AssertionError, match="KeyboardInterrupt"):
