@@ -37,17 +37,22 @@ def prepare(who, area):
 
 
 @pytest.fixture
-def outage(who, host, mounter, relays, area):
+def outage(who, host, mounter, relays, area, request):
+    """Its parameter: keywords for ssh; by default silence is soon taken for a loss."""
     prepare(who, area)
     relay = relays(host.port)
-    mount = mounter(who, host.target(who, area), login_args(host, who, port=relay.port, **QUICK))
+    alive = getattr(request, "param", QUICK)
+    mount = mounter(who, host.target(who, area), login_args(host, who, port=relay.port, **alive))
     made = Outage(mount, relay, area)
     yield made
     made.end()
     mount.umount()  # while the relay is there
 
 
-test_what_waits_goes_on_when_the_network_is_back = test_outage.test_what_waits_goes_on_when_the_network_is_back
+@pytest.mark.parametrize("outage", [{}], ids=["patient"], indirect=True)
+def test_what_waits_goes_on_when_the_network_is_back(who, outage):
+    """On the same connection: a mkdir whose answer was lost with one may be EEXIST."""
+    test_outage.test_what_waits_goes_on_when_the_network_is_back(who, outage)
 
 
 def test_silent_network_is_noticed(who, outage):
