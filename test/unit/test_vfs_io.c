@@ -41,13 +41,17 @@ static size_t serve_reads(void)
 
 START_TEST(random_reads_fetch_only_what_is_read)
 {
-	// reads at random places ask for their own bytes and nothing else
+	// reads at random places ask for their own bytes and nothing else, also behind some in sequence
 	uint64_t fh;
 
 	setup();
 	fh = open_file(O_RDONLY, sizeof(pattern));
+	for (unsigned i = 0; i < 2; i++) {
+		fake_read(fh, 4096, i * 4096);
+		ck_assert_uint_gt(serve_reads(), 4096);
+	}
 	for (unsigned i = 0; i < 50; i++) {
-		uint64_t off = 4096 * (1 + (i * 97) % 200);
+		uint64_t off = 4096 * (75 + (i * 97) % 175);
 		struct kreq *k = fake_read(fh, 4096, off);
 
 		ck_assert_uint_eq(serve_reads(), 4096);
