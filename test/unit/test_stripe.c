@@ -106,17 +106,25 @@ static unsigned answer_opens(void)
 	return count;
 }
 
-/* Answers every FSTAT; on lane `odd` with another mtime. */
-static void answer_proof(uint64_t size, uint32_t odd)
+/* Answers every FSTAT; on lane `odd` with `other`. */
+static void answer_proof_but(uint64_t size, uint32_t odd, const struct be_attr *other)
 {
-	struct be_attr attr = peer_file_attr(size, 60), other = peer_file_attr(size, 61);
+	struct be_attr attr = peer_file_attr(size, 60);
 
 	while (peer_waiting(&p)) {
 		struct peer_request *r = peer_take(&p, FXP_FSTAT);
 
-		peer_attr(&p, r, r->lane == odd ? &other : &attr);
+		peer_attr(&p, r, r->lane == odd ? other : &attr);
 	}
 	peer_run(&p);
+}
+
+/* On lane `odd` with another mtime. */
+static void answer_proof(uint64_t size, uint32_t odd)
+{
+	struct be_attr other = peer_file_attr(size, 61);
+
+	answer_proof_but(size, odd, &other);
 }
 
 /* Writes twelve pieces. Return: a bit for each lane they went to. */
@@ -158,12 +166,22 @@ END_TEST
 START_TEST(other_file)
 {
 	/* a handle that shows anything else is closed and never carries data */
-	begin(BE_WRITE);
-	answer_opens();
-	answer_proof(ACKED, 4);
-	ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "S4");
-	ck_assert_uint_eq(lanes_used(), ALL_LANES & ~(1u << 4));
-	finish();
+	for (unsigned i = 0; i < 6; i++) {
+		struct be_attr other = peer_file_attr(ACKED, 60);
+
+		other.size -= i == 0;
+		other.mtime += i == 1;
+		other.mode ^= i == 2 ? 0111 : 0;
+		other.uid += i == 3;
+		other.gid += i == 4;
+		other.valid &= i == 5 ? ~(uint32_t)BE_ATTR_OWNER : ~0u;
+		begin(BE_WRITE);
+		answer_opens();
+		answer_proof_but(ACKED, 4, &other);
+		ck_assert_str_eq(peer_take(&p, FXP_CLOSE)->handle, "S4");
+		ck_assert_uint_eq(lanes_used(), ALL_LANES & ~(1u << 4));
+		finish();
+	}
 }
 END_TEST
 

@@ -89,6 +89,41 @@ START_TEST(sequential_reads_are_fetched_ahead)
 }
 END_TEST
 
+/* Fails every READ that waits. Return: the bytes that they asked for. */
+static size_t refuse_reads(void)
+{
+	size_t total = 0;
+
+	while (!list_empty(&fake.calls)) {
+		struct call *c = fake_call("read");
+
+		total += c->len;
+		fake_data(c, BE_FAILURE, NULL, 0);
+	}
+	return total;
+}
+
+START_TEST(readers_share_what_the_line_holds)
+{
+	// each of two that read at the same time fetches ahead half of what one alone does
+	const size_t len = 128 * 1024, size = 64 << 20;
+	struct be_attr a = fake_reg(size, 1000);
+	uint64_t f, g;
+
+	setup();
+	f = fake_open(fake_lookup("f", a), O_RDONLY, a);
+	g = fake_open(fake_lookup("g", a), O_RDONLY, a);
+	fake_read(f, len, 0);
+	ck_assert_uint_gt(refuse_reads(), len + (1 << 20) * 7 / 8);
+	fake_read(g, len, 0);
+	ck_assert_uint_le(refuse_reads(), len + (1 << 20) / 2);
+	fake_pass(1001); /* the other has gone */
+	fake_read(f, len, 0);
+	ck_assert_uint_gt(refuse_reads(), len + (1 << 20) * 7 / 8);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(read_error_reaches_the_reader)
 {
 	// an error is never shown as the end of the file, and the next read asks again
@@ -608,14 +643,14 @@ START_TEST(fsync_waits_for_every_write)
 END_TEST
 
 CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
-           read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
-           empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
-           read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
-           append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
-           append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
-           small_writes_become_full_writes, written_data_is_sent_within_flush_age,
-           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
-           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
-           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
-           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
-           fsync_waits_for_every_write)
+           readers_share_what_the_line_holds, read_error_reaches_the_reader,
+           file_without_size_is_read_to_its_end, empty_file_keeps_its_page_cache,
+           truncating_open_waits_for_writes, read_ahead_is_behind_gathered_writes,
+           page_of_a_mapping_is_never_appended, append_that_the_kernel_cuts_is_one_write,
+           append_that_ended_at_a_page_is_not_held_back, append_that_does_not_fit_is_not_cut,
+           appenders_bypass_the_pages_where_they_can, small_writes_become_full_writes,
+           written_data_is_sent_within_flush_age, size_and_mtime_are_ours_while_dirty,
+           write_error_is_reported_once_by_close, read_after_write_is_sent_behind_it,
+           read_before_an_unsent_end_is_a_hole, what_lies_behind_a_hole_is_not_a_hole,
+           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
+           pages_are_kept_only_when_proven, fsync_waits_for_every_write)
