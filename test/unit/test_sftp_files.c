@@ -197,6 +197,39 @@ START_TEST(read_growing)
 }
 END_TEST
 
+START_TEST(read_turns)
+{
+	/* when the window has room again, the file that has the least under way is next */
+	struct be_file *a, *b;
+	struct be_attr large;
+	struct peer_request *r;
+
+	begin();
+	large = file;
+	large.size = 3 << 20;
+	peer_start(&p, "");
+	a = peer_open(&p, "/root/a", BE_READ, 1, "A", &large);
+	b = peer_open(&p, "/root/b", BE_READ, 2, "B", &large);
+	for (unsigned i = 0; i < 16; i++)
+		ck_assert_int_eq(OPS(&p)->read(BE(&p), a, i * 32768, 32768, got_read, &g), 0);
+	ck_assert_uint_lt(peer_waiting(&p), 16);
+	ck_assert_int_eq(OPS(&p)->read(BE(&p), b, 0, 32768, got_read, &g), 0);
+	r = peer_take(&p, FXP_READ);
+	ck_assert_str_eq(r->handle, "A");
+	peer_status(&p, r, FX_FAILURE);
+	peer_run(&p);
+	r = list_entry(p.requests.prev, struct peer_request, entry);
+	ck_assert_str_eq(r->handle, "B");
+	while (peer_waiting(&p)) {
+		peer_status(&p, peer_take(&p, FXP_READ), FX_FAILURE);
+		peer_run(&p);
+	}
+	close_file(a);
+	close_file(b);
+	peer_finish(&p);
+}
+END_TEST
+
 START_TEST(write_and_barriers)
 {
 	/* on one handle writes, fsync and close follow each other without waiting for replies */
@@ -353,4 +386,4 @@ START_TEST(copy_two_lanes)
 END_TEST
 
 CHECK_MAIN("sftp_files", open_link, open_flags, read_short, read_too_much, read_cap, read_growing,
-           write_and_barriers, two_handles, copy_same_lane, copy_two_lanes)
+           read_turns, write_and_barriers, two_handles, copy_same_lane, copy_two_lanes)

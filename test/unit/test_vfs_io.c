@@ -124,6 +124,21 @@ START_TEST(readers_share_what_the_line_holds)
 }
 END_TEST
 
+START_TEST(read_ahead_takes_half_of_the_budget)
+{
+	// a reader fetches ahead half of what is left of the budget, however much the line holds
+	struct be_attr a = fake_reg(64 << 20, 1000);
+	uint64_t fh;
+
+	setup();
+	budget.max_len = 512 * 1024;
+	fh = fake_open(fake_lookup("f", a), O_RDONLY, a);
+	fake_read(fh, 128 * 1024, 0);
+	ck_assert_uint_le(refuse_reads(), (128 + 256) * 1024);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(read_error_reaches_the_reader)
 {
 	// an error is never shown as the end of the file, and the next read asks again
@@ -643,14 +658,15 @@ START_TEST(fsync_waits_for_every_write)
 END_TEST
 
 CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
-           readers_share_what_the_line_holds, read_error_reaches_the_reader,
-           file_without_size_is_read_to_its_end, empty_file_keeps_its_page_cache,
-           truncating_open_waits_for_writes, read_ahead_is_behind_gathered_writes,
-           page_of_a_mapping_is_never_appended, append_that_the_kernel_cuts_is_one_write,
-           append_that_ended_at_a_page_is_not_held_back, append_that_does_not_fit_is_not_cut,
-           appenders_bypass_the_pages_where_they_can, small_writes_become_full_writes,
-           written_data_is_sent_within_flush_age, size_and_mtime_are_ours_while_dirty,
-           write_error_is_reported_once_by_close, read_after_write_is_sent_behind_it,
-           read_before_an_unsent_end_is_a_hole, what_lies_behind_a_hole_is_not_a_hole,
-           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
-           pages_are_kept_only_when_proven, fsync_waits_for_every_write)
+           readers_share_what_the_line_holds, read_ahead_takes_half_of_the_budget,
+           read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
+           empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
+           read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
+           append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
+           append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
+           small_writes_become_full_writes, written_data_is_sent_within_flush_age,
+           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
+           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
+           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
+           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
+           fsync_waits_for_every_write)
