@@ -415,17 +415,37 @@ END_TEST
 
 START_TEST(written_data_is_sent_within_flush_age)
 {
-	// what was written does not sit unsent for more than flush_age
+	// what was written does not sit unsent for more than flush_age, also when more follows
 	uint64_t fh;
 
 	setup();
 	fh = open_file(O_WRONLY, 0);
 	fake_write(fh, pattern, 10, 0);
-	fake_pass(999);
+	fake_pass(500);
+	fake_write(fh, pattern, 10, 10);
+	fake_pass(499);
 	fake_none();
 	fake_pass(1);
 	fake_status(fake_call("write"), BE_OK, "");
 	fake_teardown();
+}
+END_TEST
+
+START_TEST(synchronous_writes_wait_for_the_server)
+{
+	// O_DIRECT, O_DSYNC and O_SYNC: write(2) ends when the server has the bytes
+	static const int flags[] = {O_DIRECT, O_DSYNC, O_SYNC};
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		struct kreq *k;
+
+		setup();
+		k = fake_write(open_file(O_WRONLY | flags[i], 0), pattern, 10, 0);
+		ck_assert(!k->done);
+		fake_status(fake_call("write"), BE_OK, "");
+		ck_assert_uint_eq(k->written, 10);
+		fake_teardown();
+	}
 }
 END_TEST
 
@@ -665,8 +685,8 @@ CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_
            append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
            append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
            small_writes_become_full_writes, written_data_is_sent_within_flush_age,
-           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
-           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
-           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
-           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
-           fsync_waits_for_every_write)
+           synchronous_writes_wait_for_the_server, size_and_mtime_are_ours_while_dirty,
+           write_error_is_reported_once_by_close, read_after_write_is_sent_behind_it,
+           read_before_an_unsent_end_is_a_hole, what_lies_behind_a_hole_is_not_a_hole,
+           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
+           pages_are_kept_only_when_proven, fsync_waits_for_every_write)
