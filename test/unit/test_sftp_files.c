@@ -230,6 +230,32 @@ START_TEST(read_turns)
 }
 END_TEST
 
+START_TEST(read_large)
+{
+	/* of a new connection a large file that is read from its start gets 4 MiB at once, others 128 KiB */
+	for (unsigned i = 0; i < 2; i++) {
+		struct be_attr large;
+		struct be_file *f;
+
+		begin();
+		large = file;
+		large.size = (4 << 20) - i;
+		peer_start(&p, "");
+		f = peer_open(&p, "/root/a", BE_READ, 1, "H", &large);
+		for (unsigned n = 0; n < 66; n++)
+			ck_assert_int_eq(OPS(&p)->read(BE(&p), f, n * 65536, 65536, got_read, &g),
+			                 0);
+		ck_assert_uint_eq(peer_waiting(&p), i ? 2 : 64);
+		while (peer_waiting(&p)) {
+			peer_status(&p, peer_take(&p, FXP_READ), FX_FAILURE);
+			peer_run(&p);
+		}
+		close_file(f);
+		peer_finish(&p);
+	}
+}
+END_TEST
+
 START_TEST(write_and_barriers)
 {
 	/* on one handle writes, fsync and close follow each other without waiting for replies */
@@ -386,4 +412,4 @@ START_TEST(copy_two_lanes)
 END_TEST
 
 CHECK_MAIN("sftp_files", open_link, open_flags, read_short, read_too_much, read_cap, read_growing,
-           read_turns, write_and_barriers, two_handles, copy_same_lane, copy_two_lanes)
+           read_turns, read_large, write_and_barriers, two_handles, copy_same_lane, copy_two_lanes)

@@ -42,6 +42,7 @@ static size_t serve_reads(void)
 START_TEST(random_reads_fetch_only_what_is_read)
 {
 	// reads at random places ask for their own bytes and nothing else, also behind some in sequence
+	size_t held_len;
 	uint64_t fh;
 
 	setup();
@@ -50,6 +51,7 @@ START_TEST(random_reads_fetch_only_what_is_read)
 		fake_read(fh, 4096, i * 4096);
 		ck_assert_uint_gt(serve_reads(), 4096);
 	}
+	held_len = budget.used_len;
 	for (unsigned i = 0; i < 50; i++) {
 		uint64_t off = 4096 * (75 + (i * 97) % 175);
 		struct kreq *k = fake_read(fh, 4096, off);
@@ -57,7 +59,76 @@ START_TEST(random_reads_fetch_only_what_is_read)
 		ck_assert_uint_eq(serve_reads(), 4096);
 		ck_assert_uint_eq(k->len, 4096);
 		ck_assert_mem_eq(k->bytes, pattern + off, 4096);
+		ck_assert_uint_eq(budget.used_len, held_len);
 	}
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(what_a_skipping_reader_leaves_out_is_dropped)
+{
+	// what was fetched ahead and not read is given up behind the reader
+	const uint64_t size = 20 << 20;
+	struct be_attr a = fake_reg(size, 1000);
+	uint64_t fh;
+
+	setup();
+	fh = fake_open(fake_lookup("f", a), O_RDONLY, a);
+	for (uint64_t off = 0; off < size; off += 96 * 1024) {
+		fake_read(fh, 32 * 1024, off);
+		while (!list_empty(&fake.calls)) {
+			struct call *c = fake_call("read");
+
+			fake_data(c, BE_OK, pattern, c->len);
+		}
+		ck_assert_uint_lt(budget.used_len, 4 << 20);
+	}
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(short_read_of_a_file_asks_for_its_size)
+{
+	// a file that ended before the size it had is asked what it is now
+	struct be_attr a = fake_reg(8192, 1000);
+	struct kreq *k, *g = kreq_create();
+	uint64_t id, fh;
+
+	setup();
+	id = fake_lookup("f", a);
+	fh = fake_open(id, O_RDONLY, a);
+	k = fake_read(fh, 4096, 4096);
+	fake_data(fake_call("read"), BE_EOF, NULL, 0);
+	ck_assert_uint_eq(k->len, 0);
+	vfs_getattr(vfs, &g->req, id, 0);
+	a.size = 4096;
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	ck_assert_int_eq(g->st.st_size, 4096);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(descriptors_of_one_file_write_in_order)
+{
+	// what one has gathered goes before what another writes
+	struct be_attr a = fake_reg(0, 1000);
+	uint64_t id, one, two;
+	struct call *c;
+
+	setup();
+	id = fake_lookup("f", a);
+	one = fake_open(id, O_WRONLY, a);
+	two = fake_open(id, O_WRONLY, a);
+	fake_write(one, pattern, 20, 0);
+	fake_write(two, pattern, 10, 5);
+	c = fake_call("write");
+	ck_assert_uint_eq(c->off, 0);
+	ck_assert_uint_eq(c->len, 20);
+	fake_status(c, BE_OK, "");
+	fake_pass(1000);
+	c = fake_call("write");
+	ck_assert_uint_eq(c->off, 5);
+	fake_status(c, BE_OK, "");
 	fake_teardown();
 }
 END_TEST
@@ -692,7 +763,7 @@ START_TEST(own_pages_are_kept_when_the_server_has_them)
 	const uint64_t arrived[] = {10, 9};
 
 	for (size_t i = 0; i < 2; i++) {
-		struct be_attr old = fake_reg(0, 1000), now = fake_reg(arrived[i], 1000000);
+		struct be_attr old = fake_reg(0, 1000000), now = fake_reg(arrived[i], 1000001);
 		struct kreq *f = kreq_create();
 		uint64_t id, fh;
 		struct call *w;
@@ -737,16 +808,18 @@ START_TEST(fsync_waits_for_every_write)
 END_TEST
 
 CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_fetched_ahead,
-           readers_share_what_the_line_holds, read_ahead_takes_half_of_the_budget,
-           read_error_reaches_the_reader, file_without_size_is_read_to_its_end,
-           empty_file_keeps_its_page_cache, truncating_open_waits_for_writes,
-           read_ahead_is_behind_gathered_writes, page_of_a_mapping_is_never_appended,
-           append_that_the_kernel_cuts_is_one_write, append_that_ended_at_a_page_is_not_held_back,
-           append_that_does_not_fit_is_not_cut, appenders_bypass_the_pages_where_they_can,
-           small_writes_become_full_writes, written_data_is_sent_within_flush_age,
-           synchronous_writes_wait_for_the_server, size_and_mtime_are_ours_while_dirty,
-           write_error_is_reported_once_by_close, read_after_write_is_sent_behind_it,
-           read_before_an_unsent_end_is_a_hole, what_lies_behind_a_hole_is_not_a_hole,
-           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
-           pages_are_kept_only_when_proven, pages_go_when_the_size_is_another,
-           own_pages_are_kept_when_the_server_has_them, fsync_waits_for_every_write)
+           what_a_skipping_reader_leaves_out_is_dropped, short_read_of_a_file_asks_for_its_size,
+           descriptors_of_one_file_write_in_order, readers_share_what_the_line_holds,
+           read_ahead_takes_half_of_the_budget, read_error_reaches_the_reader,
+           file_without_size_is_read_to_its_end, empty_file_keeps_its_page_cache,
+           truncating_open_waits_for_writes, read_ahead_is_behind_gathered_writes,
+           page_of_a_mapping_is_never_appended, append_that_the_kernel_cuts_is_one_write,
+           append_that_ended_at_a_page_is_not_held_back, append_that_does_not_fit_is_not_cut,
+           appenders_bypass_the_pages_where_they_can, small_writes_become_full_writes,
+           written_data_is_sent_within_flush_age, synchronous_writes_wait_for_the_server,
+           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
+           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
+           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
+           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
+           pages_go_when_the_size_is_another, own_pages_are_kept_when_the_server_has_them,
+           fsync_waits_for_every_write)
