@@ -191,6 +191,9 @@ void op_fail_status(struct op *op, const struct be_status *st);
  */
 void op_enter(struct op *op, const struct be_attr *a);
 
+/* An answer of the server to what it was asked at `asked_ms` is older than what we know of `n`. */
+bool entry_knows_better(const struct node *n, int64_t asked_ms);
+
 /*
  * As far as it can be done without asking: NULL when only a live handle can tell, or no memory.
  * `asked_ms`: when the server was asked; an answer older than what we know changes nothing. The

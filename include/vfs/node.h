@@ -121,6 +121,12 @@ struct node *node_ref(struct node *n);
 void node_changed(struct vfs *v, struct node *n);
 void node_unref(struct vfs *v, struct node *n);
 
+/*
+ * The change_count for a question that goes out now, by name: it may overtake a change of attributes on a
+ * handle that the server has not answered, and its answer is then no news.
+ */
+uint64_t node_asked_count(const struct node *n);
+
 /* The kernel has been given `n` once more, or takes back `count` of its lookups. */
 void node_looked_up(struct node *n);
 void node_forget(struct vfs *v, struct node *n, uint64_t count);

@@ -82,6 +82,8 @@ static void see_cached(struct vfs *v, const char *name, struct seen *s)
 		break;
 	case 1:
 		s->what = SEEN_PRESENT;
+		if (s->node && entry_knows_better(s->node, asked_ms))
+			s->attr = s->node->attr;
 		break;
 	default:
 		break;

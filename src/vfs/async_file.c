@@ -113,17 +113,39 @@ void afile_show(struct afile *f)
 	}
 }
 
+bool afile_is_sent(const struct afile *f)
+{
+	return f->state == AFILE_OPEN || f->opened;
+}
+
+void afile_share(struct afile *f)
+{
+	f->shared = true;
+	/* What is still here is what we make of it; then the server takes over. */
+	if (!afile_is_sent(f))
+		return;
+	f->ours = false;
+	f->want &= ~(uint32_t)BE_ATTR_TIMES;
+	afile_show(f);
+}
+
 void async_share(struct async *a, uint64_t nodeid)
 {
 	list_for_each(e, &a->open_files) {
 		struct afile *f = list_entry(e, struct afile, entry);
 
-		if (f->nodeid != nodeid || f->state == AFILE_KEPT)
-			continue;
-		f->shared = true;
-		f->ours = false;
-		f->want &= ~(uint32_t)BE_ATTR_TIMES;
-		afile_show(f);
+		if (nodeid && f->nodeid == nodeid)
+			afile_share(f);
+	}
+}
+
+void async_tell(struct async *a, uint64_t nodeid)
+{
+	list_for_each(e, &a->open_files) {
+		struct afile *f = list_entry(e, struct afile, entry);
+
+		if (nodeid && f->nodeid == nodeid)
+			afile_tell(f);
 	}
 }
 
@@ -171,6 +193,7 @@ static void afile_end(struct change *c)
 		f->opened = NULL;
 		f->closed = true;
 		f->state = AFILE_FAILED;
+		list_del(&f->entry);
 		opened(arg, &st, NULL, NULL);
 	}
 	if (c->err && c->postponed) {
@@ -203,6 +226,7 @@ static int open_below(struct afile *f, be_open_fn *done, void *arg)
 		free(f);
 		return r;
 	}
+	list_push_back(&f->a->open_files, &f->entry);
 	if (changes) {
 		pname_set(f->change.at.name, PNAME_UNSURE, NULL);
 		f->a->made_ms = f->a->v->clock->now_ms;
@@ -262,6 +286,7 @@ int async_open(struct backend *b, const char *path, uint32_t flags, uint32_t mod
 	f->owner = owner;
 	f->nodeid = node;
 	f->ahead_len = ahead_len;
+	async_tell(a, node);
 	if (flags & BE_TRUNC) {
 		pending_mend(&a->pending, path);
 		async_share(a, node);
@@ -332,12 +357,15 @@ void async_file_moved(struct async *a, const char *from, const char *to)
 	}
 }
 
-/* Nobody else writes it: then we know what it is. */
-bool afile_alone(struct afile *f)
+bool afile_alone(const struct afile *f)
 {
-	struct node *n = node_find(f->a->v, f->nodeid);
+	list_for_each(e, &f->a->open_files) {
+		const struct afile *other = list_entry(e, const struct afile, entry);
 
-	return !n || n->files.next == n->files.prev;
+		if (other != f && f->nodeid && other->nodeid == f->nodeid)
+			return false;
+	}
+	return true;
 }
 
 void async_release_all(struct async *a)

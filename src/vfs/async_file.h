@@ -81,14 +81,27 @@ void afile_write_below(struct afile *f, uint64_t off, struct data *block, size_t
                        size_t len, be_status_fn *done, void *arg);
 void afile_set_below(struct afile *f, const struct be_attr *want);
 
-/* Nobody else has it open: what we made of it is what it is. */
-bool afile_alone(struct afile *f);
+/* Nobody else has it open, or is opening it: what we made of it is what it is. */
+bool afile_alone(const struct afile *f);
 
 /* be_where_fn: the path as the server has it, while a rename is on its way. */
 int afile_where(void *owner, char *path, size_t size);
 
 /* async_send.c: change.send of a file that is kept, or that the server is to open. */
 void afile_sent(struct change *c);
+
+/* The server has it, or is asked for it: what was kept here is on its way. */
+bool afile_is_sent(const struct afile *f);
+
+/* Others have changed its content. */
+void afile_share(struct afile *f);
+
+/*
+ * The attributes that the server is still to be told, before the close, of a file that is open below. To be
+ * called before it is asked what the file is, by whatever way: programs have been shown them, and what the
+ * server shows that we have not made is another's doing, or another file.
+ */
+void afile_tell(struct afile *f);
 
 /* Closed by vfs, and everything is sent: the attributes, then CLOSE. */
 void afile_finish(struct afile *f);

@@ -55,7 +55,7 @@ static void wrote(struct afile *f, uint64_t off, size_t len)
 	/* Others may append, too: only the server knows. */
 	if (f->state == AFILE_OPEN && (!afile_alone(f) || (f->flags & BE_APPEND)))
 		async_share(f->a, f->nodeid);
-	f->ours = f->attr.valid && !f->shared;
+	f->ours = f->attr.valid && !(f->shared && afile_is_sent(f));
 	if (!f->ours)
 		return;
 	if (off + len > f->attr.size)

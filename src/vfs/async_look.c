@@ -214,10 +214,13 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 {
 	struct async *a = async_of(b);
 	int64_t now_ms = a->v->clock->now_ms;
+	struct node *n = list_empty(&a->open_files) ? NULL : async_node(a->v, path);
 	struct be_attr attr;
 	struct seen s;
 	struct ask *q;
 
+	if (n)
+		async_tell(a, n->nodeid);
 	switch (pending_state(&a->pending, path, &attr)) {
 	case PNAME_MADE:
 	case PNAME_CHANGED:

@@ -28,7 +28,7 @@ struct async {
 	struct timer answer_timer;
 	struct list held; /* struct afile.in_held: closed and not yet sent, oldest first */
 	struct timer hold_timer;
-	struct list open_files; /* struct afile.entry: what vfs has open */
+	struct list open_files; /* struct afile.entry: what vfs has open, or has asked to */
 
 	/* Who the server takes us for, learned from the first thing made. */
 	bool own_known;
@@ -176,6 +176,9 @@ void async_file_moved(struct async *a, const char *from, const char *to);
 
 /* The content of node `nodeid` is no longer what a single descriptor has made of it. */
 void async_share(struct async *a, uint64_t nodeid);
+
+/* Before the server is asked what node `nodeid` is: what open files of it have still to tell goes first. */
+void async_tell(struct async *a, uint64_t nodeid);
 
 /*
  * A change of attributes by path that rides with the file's own sending: true when it does, *now is

@@ -148,22 +148,34 @@ void afile_set_below(struct afile *f, const struct be_attr *want)
 	afile_fail(f, err);
 }
 
-void afile_finish(struct afile *f)
+static void tell(struct afile *f, uint32_t which)
 {
 	struct be_attr want = f->attr;
 
-	want.valid = f->want;
+	want.valid = f->want & which;
+	f->want &= ~which;
 	if ((f->shown.valid & BE_ATTR_OWNER) && f->shown.uid == f->attr.uid &&
 	    f->shown.gid == f->attr.gid)
 		want.valid &= ~(uint32_t)BE_ATTR_OWNER;
 	if (!(want.valid & BE_ATTR_OWNER) && (f->shown.valid & BE_ATTR_MODE) &&
 	    f->shown.mode == f->attr.mode)
 		want.valid &= ~(uint32_t)BE_ATTR_MODE;
-	f->want = 0;
-	if (want.valid) {
-		afile_stand_for(f);
-		afile_set_below(f, &want);
-	}
+	if (!want.valid)
+		return;
+	afile_stand_for(f);
+	afile_set_below(f, &want);
+}
+
+void afile_tell(struct afile *f)
+{
+	/* A WRITE that follows would clear the bits for set-id: they come with the close. */
+	if (f->state == AFILE_OPEN)
+		tell(f, f->attr.mode & 06000 ? ~(uint32_t)BE_ATTR_MODE : UINT32_MAX);
+}
+
+void afile_finish(struct afile *f)
+{
+	tell(f, UINT32_MAX);
 	f->a->ops->close(f->a->below, f->below);
 	f->below = NULL;
 	f->finished = true;
@@ -210,10 +222,15 @@ static void kept_opened(struct afile *f, const struct be_status *st, const struc
 	if (attr)
 		f->shown = *attr;
 	pieces_send(f);
+	if (f->shared)
+		afile_share(f);
 	if (f->closed) {
 		afile_finish(f);
 		return;
 	}
+	/* Whoever waits for it is to find it as the program knows it. */
+	if (!list_empty(&f->change.later))
+		afile_tell(f);
 	change_give_place(&f->change);
 	afile_settle(f);
 }
@@ -243,8 +260,8 @@ static void opened(void *arg, const struct be_status *st, struct be_file *below,
 			async_learn(a, s.dir, f->mode, attr);
 		}
 	}
-	if (ok)
-		list_push_back(&a->open_files, &f->entry);
+	if (!ok)
+		list_del(&f->entry);
 	f->hold_count++; /* until the caller has it */
 	if (f->change.active)
 		change_end(&f->change, ok ? 0 : -EIO);

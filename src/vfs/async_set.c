@@ -12,8 +12,10 @@ int async_fstat(struct backend *b, struct be_file *file, be_attr_fn *done, void 
 
 	if (f->state == AFILE_FAILED)
 		return answer_attr(a, done, arg, -EIO, NULL);
-	if (f->state != AFILE_OPEN || (f->ours && afile_alone(f)))
+	if (f->state != AFILE_OPEN || (f->ours && f->unacked_count && afile_alone(f)))
 		return answer_attr(a, done, arg, 0, &f->attr);
+	/* All of it is there, so the server's word counts: what its name shows is compared with this. */
+	afile_tell(f);
 	return a->ops->fstat(a->below, f->below, done, arg);
 }
 

@@ -44,6 +44,11 @@ static bool changed_since(const struct node *n, const struct be_attr *a, uint64_
 	return !attr_same_file(&n->attr, a);
 }
 
+bool entry_knows_better(const struct node *n, int64_t asked_ms)
+{
+	return asked_ms < n->changed_ms || asked_ms < n->told_ms;
+}
+
 static struct node *new_node(struct vfs *v, struct node *parent, const char *name,
                              const struct be_attr *a, int64_t asked_ms)
 {
@@ -69,8 +74,8 @@ struct node *entry_known(struct vfs *v, struct node *parent, const char *name,
 
 	if (n && n != known)
 		known_count = n->change_count - 1; /* came in meanwhile: newer than the answer */
-	if (n && (asked_ms < n->changed_ms || asked_ms < n->told_ms))
-		return node_ref(n); /* we know better */
+	if (n && entry_knows_better(n, asked_ms))
+		return node_ref(n);
 	if (n && changed_since(n, a, known_count)) {
 		bool replaced = !same_type(&n->attr, a) || attr_is_link(a);
 

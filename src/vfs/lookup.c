@@ -132,7 +132,7 @@ void vfs_lookup(struct vfs *v, struct vfs_req *req, uint64_t parent, const char 
 	d = name_find(v, dir, name);
 	if (d && d->node) {
 		op->known = node_ref(d->node);
-		op->known_count = d->node->change_count;
+		op->known_count = node_asked_count(d->node);
 		listing_renew(v, d->node);
 	}
 	walk_lookup(v, req->program, dir);

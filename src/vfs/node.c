@@ -104,6 +104,11 @@ void node_changed(struct vfs *v, struct node *n)
 	n->told_ms = 0;
 }
 
+uint64_t node_asked_count(const struct node *n)
+{
+	return n->change_count - (n->attr_unacked_count > 0);
+}
+
 static void ino_clear(struct vfs *v, struct node *n)
 {
 	if (n->ino)

@@ -98,7 +98,7 @@ bool op_on_node(struct op *op, struct node *n)
 		return false;
 	}
 	op->node = node_ref(n);
-	op->change_count = n->change_count;
+	op->change_count = node_asked_count(n);
 	op->path = node_path(op->v, n, NULL, &err);
 	if (!op->path) {
 		op_fail(op, err);

@@ -191,12 +191,41 @@ static int wait_for(struct change *later, struct change *before, bool builds)
 	return 0;
 }
 
-/* Does `c` fail when `before`, on a name of its own, did? `source`: it is the name it takes from. */
-static bool builds_on(const struct change *c, const struct change *before, bool source)
+/* Where the changes are that a change waits for. */
+enum builds {
+	BUILDS,           /* on a name of its own */
+	BUILDS_AS_SOURCE, /* on the name that it takes from */
+	BUILDS_BELOW,     /* above its name */
+	BUILDS_NOT,       /* elsewhere: it waits, and does not fail with them */
+};
+
+/* Does `c` fail when `before` did? */
+static bool builds_on(const struct change *c, const struct change *before, enum builds where)
 {
-	if (source && (c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK))
+	if (where == BUILDS_NOT)
+		return false;
+	if (where == BUILDS_AS_SOURCE && (c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK))
 		return true;
-	return c->postponed && before->kind != CHANGE_SETATTR;
+	return c->postponed && before->kind != CHANGE_SETATTR &&
+	       (where != BUILDS_BELOW || before->kind != CHANGE_FILE);
+}
+
+/*
+ * Everything on the name waits for what is before it there, so the last one stands for all; but a marker,
+ * which waits for nothing, does not.
+ */
+static int wait_on_name(struct change *c, const struct pname *n, enum builds where)
+{
+	int r = 0;
+
+	for (const struct list *e = n->changes.prev; r == 0 && e != &n->changes; e = e->prev) {
+		struct change *before = list_entry(e, const struct change_at, in_name)->change;
+
+		r = wait_for(c, before, builds_on(c, before, where));
+		if (!before->marker)
+			break;
+	}
+	return r;
 }
 
 static int wait_below(struct change *c, struct pname *n)
@@ -207,28 +236,21 @@ static int wait_below(struct change *c, struct pname *n)
 		struct pname *child = list_entry(e, struct pname, in_up);
 
 		if (r == 0)
-			r = wait_for(c, pname_last(child), false);
+			r = wait_on_name(c, child, BUILDS_NOT);
 		if (r == 0)
 			r = wait_below(c, child);
 	}
 	return r;
 }
 
-/* Everything on the name waits for what is before it there, so the last one stands for all. */
 static int wait_around(struct change *c, struct pname *n, bool source)
 {
-	struct change *last = pname_last(n);
-	int r = last ? wait_for(c, last, builds_on(c, last, source)) : 0;
+	int r = wait_on_name(c, n, source ? BUILDS_AS_SOURCE : BUILDS);
 
 	if (r == 0)
 		r = wait_below(c, n);
-	for (n = n->up; n && r == 0; n = n->up) {
-		last = pname_last(n);
-		if (last)
-			r = wait_for(c, last,
-			             c->postponed && last->kind != CHANGE_SETATTR &&
-			                 last->kind != CHANGE_FILE);
-	}
+	for (n = n->up; n && r == 0; n = n->up)
+		r = wait_on_name(c, n, BUILDS_BELOW);
 	return r;
 }
 
@@ -310,7 +332,8 @@ int pending_add_alias(struct pending *p, struct change *c, const char *path)
 {
 	struct pname *n = pending_find(p, path);
 	struct change *last = n ? pname_last(n) : NULL;
-	int r = last ? wait_for(c, last, c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK) : 0;
+	bool source = c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK;
+	int r = n ? wait_on_name(c, n, source ? BUILDS_AS_SOURCE : BUILDS_NOT) : 0;
 
 	if (c->wait_count)
 		list_del(&c->in_ready);

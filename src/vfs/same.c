@@ -50,11 +50,11 @@ static bool may_be_same(const struct same *s)
 	       (int64_t)theirs->mtime + MTIME_SLACK_S >= (int64_t)s->mine_was.mtime;
 }
 
-/* Two files, neither of which is being written to. */
+/* Two files, neither of which is being written to, as far as the server says. */
 static bool both_rest(const struct same *s)
 {
-	return s->again && attr_same_file(&s->mine, &s->mine_was) &&
-	       attr_same_file(&s->theirs, &s->theirs_was);
+	return s->again && !((s->mine.valid | s->theirs.valid) & BE_ATTR_ASSUMED) &&
+	       attr_same_file(&s->mine, &s->mine_was) && attr_same_file(&s->theirs, &s->theirs_was);
 }
 
 static bool same_round(struct same *s);

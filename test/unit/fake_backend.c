@@ -178,7 +178,10 @@ static void f_file_node(struct backend *b, struct be_file *f, uint64_t node, voi
 
 static int f_fstat(struct backend *b, struct be_file *f, be_attr_fn *done, void *arg)
 {
-	call_new("fstat", NULL, arg)->attr_fn = done;
+	struct call *c = call_new("fstat", NULL, arg);
+
+	c->file = f;
+	c->attr_fn = done;
 	return 0;
 }
 
@@ -187,6 +190,7 @@ static int f_fsetattr(struct backend *b, struct be_file *f, const struct be_attr
 {
 	struct call *c = call_new("fsetattr", NULL, arg);
 
+	c->file = f;
 	c->want = *want;
 	c->attr_fn = done;
 	return 0;
@@ -197,6 +201,7 @@ static int f_read(struct backend *b, struct be_file *f, uint64_t off, size_t len
 {
 	struct call *c = call_new("read", NULL, arg);
 
+	c->file = f;
 	c->off = off;
 	c->len = len;
 	c->read_fn = done;
@@ -208,6 +213,8 @@ static int f_write(struct backend *b, struct be_file *f, uint64_t off, struct da
 {
 	struct call *c = call_new("write", NULL, arg);
 
+	c->file = f;
+	c->block_off = block_off;
 	c->off = off;
 	c->len = len;
 	c->block = data_ref(block);
@@ -217,7 +224,10 @@ static int f_write(struct backend *b, struct be_file *f, uint64_t off, struct da
 
 static int f_fsync(struct backend *b, struct be_file *f, be_status_fn *done, void *arg)
 {
-	call_new("fsync", NULL, arg)->status_fn = done;
+	struct call *c = call_new("fsync", NULL, arg);
+
+	c->file = f;
+	c->status_fn = done;
 	return 0;
 }
 
@@ -226,6 +236,7 @@ static int f_copy(struct backend *b, struct be_file *from, uint64_t from_off, st
 {
 	struct call *c = call_new("copy", NULL, arg);
 
+	c->file = to;
 	c->off = to_off;
 	c->len = len;
 	c->status_fn = done;

@@ -20,7 +20,10 @@ struct call {
 	uint32_t flags;
 	uint32_t mode; /* of open and mkdir */
 	struct be_attr want;
-	struct data *block; /* of a write */
+	struct be_file *file; /* of calls on open files; a copy's is where it goes to */
+	struct data *block;   /* of a write */
+	size_t block_off;
+	void *own; /* the test's */
 	void *arg;
 	be_attr_fn *attr_fn;
 	be_status_fn *status_fn;

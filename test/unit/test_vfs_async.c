@@ -485,6 +485,7 @@ START_TEST(fsync_of_a_file_is_a_barrier)
 {
 	// fsync sends the file, waits for all others too, and then syncs it
 	struct kreq *c, *k = kreq_create(), *s = kreq_create();
+	struct be_attr a = fake_reg(10, 1000000);
 
 	setup();
 	mkdir_root("d", k);
@@ -493,7 +494,7 @@ START_TEST(fsync_of_a_file_is_a_barrier)
 	vfs_fsync(vfs, &s->req, c->opened.fh);
 	tick();
 	serve_open("/r/f");
-	fake_status(fake_find("write", NULL), BE_OK, "");
+	serve_rest(10);
 	tick();
 	ck_assert_ptr_null(fake_find("fsync", NULL));
 	fake_attr(fake_call("mkdir"), BE_OK, &(struct be_attr){0});
@@ -502,7 +503,7 @@ START_TEST(fsync_of_a_file_is_a_barrier)
 	ck_assert(s->done);
 	ck_assert_int_eq(s->err, 0);
 	close_fh(c->opened.fh);
-	fake_attr(fake_call("fsetattr"), BE_OK, &(struct be_attr){0});
+	fake_attr(fake_call("fstat"), BE_OK, &a); /* all of it is there: the server is asked */
 	fake_teardown();
 }
 END_TEST
@@ -511,19 +512,20 @@ START_TEST(synchronous_write_waits)
 {
 	// O_DSYNC: answered when the server has everything
 	struct kreq *c, *w;
+	struct be_attr a = fake_reg(10, 1000000);
 
 	setup();
 	c = create("f", O_WRONLY | O_EXCL | O_DSYNC);
 	w = write_at(c->opened.fh, 10, 0);
 	ck_assert(!w->done);
 	serve_open("/r/f");
-	fake_status(fake_call("write"), BE_OK, "");
+	serve_rest(10);
 	tick();
 	ck_assert(!w->done);
 	fake_status(fake_call("fsync"), BE_OK, "");
 	ck_assert_uint_eq(w->written, 10);
 	close_fh(c->opened.fh);
-	fake_attr(fake_call("fsetattr"), BE_OK, &(struct be_attr){0});
+	fake_attr(fake_call("fstat"), BE_OK, &a);
 	fake_teardown();
 }
 END_TEST
@@ -594,12 +596,11 @@ START_TEST(kept_bytes_can_be_read_back)
 	tick();
 	ck_assert(!o->done);
 	serve_open("/r/f");
-	fake_status(fake_call("write"), BE_OK, "");
+	serve_rest(100);
 	fake_opened(fake_call("open"), BE_OK, &a);
 	ck_assert(o->done);
 	close_fh(c->opened.fh);
 	fake_attr(fake_call("fstat"), BE_OK, &a); /* two have it open: the server is asked */
-	fake_attr(fake_call("fsetattr"), BE_OK, &a);
 	close_fh(o->opened.fh);
 	memset(bytes, 0, 100);
 	fake_teardown();
@@ -665,6 +666,7 @@ START_TEST(appended_by_another_descriptor_is_seen)
 	serve_open("/r/f");
 	if (fake_find("write", NULL))
 		fake_status(fake_call("write"), BE_OK, "");
+	fake_attr(fake_call("fsetattr"), BE_OK, &a);
 	fake_opened(fake_call("open"), BE_OK, &a);
 	write_at(o->opened.fh, 10, 10);
 	close_fh(o->opened.fh);
@@ -706,6 +708,66 @@ static void on_drained(void *arg)
 {
 	drained = true;
 }
+
+START_TEST(file_opened_again_is_the_same_file)
+{
+	// the server gets the mtime that programs have been shown before another open compares with it
+	struct kreq *c, *o = kreq_create();
+	struct be_attr a = fake_reg(0, 1000002);
+
+	setup();
+	c = create("f", O_RDWR | O_EXCL);
+	fake_pass(2700);
+	vfs_open(vfs, &o->req, c->entry.nodeid, O_RDWR); /* the server makes it 2 s late */
+	tick();
+	fake_opened(fake_find("open", "/r/f"), BE_OK, &a);
+	ck_assert_ptr_null(fake_find("open", NULL));
+	a.mtime = fake_find("fsetattr", NULL)->want.mtime;
+	ck_assert_uint_eq(a.mtime, 1000000);
+	fake_attr(fake_call("fsetattr"), BE_OK, &a);
+	fake_opened(fake_call("open"), BE_OK, &a);
+	tick();
+	ck_assert(o->done);
+	ck_assert_int_eq(o->err, 0);
+	close_fh(c->opened.fh);
+	close_fh(o->opened.fh);
+	while (fake_find("fstat", NULL))
+		fake_attr(fake_find("fstat", NULL), BE_OK, &a);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(nothing_overtakes_a_rename_behind_a_write)
+{
+	// bytes for an open file go out at once; what follows on its new name waits for the rename still
+	struct kreq *c;
+	struct be_attr a = fake_reg(20, 1000000);
+
+	setup();
+	c = create("new", O_RDWR | O_EXCL);
+	write_at(c->opened.fh, 10, 0);
+	ck_assert(rename_root("new", "old")->done);
+	serve_open("/r/new");
+	while (fake_find("write", NULL))
+		fake_status(fake_find("write", NULL), BE_OK, "");
+	while (fake_find("fsetattr", NULL))
+		fake_attr(fake_find("fsetattr", NULL), BE_OK, &a);
+	write_at(c->opened.fh, 10, 10);
+	close_fh(c->opened.fh);
+	ck_assert(unlink_root("old")->done);
+	while (fake_find("write", NULL))
+		fake_status(fake_find("write", NULL), BE_OK, "");
+	while (fake_find("fsetattr", NULL))
+		fake_attr(fake_find("fsetattr", NULL), BE_OK, &a);
+	while (fake_find("fstat", NULL))
+		fake_attr(fake_find("fstat", NULL), BE_OK, &a);
+	tick();
+	fake_status(fake_call("rename"), BE_OK, "");
+	tick();
+	fake_status(fake_call("remove"), BE_OK, "");
+	fake_teardown();
+}
+END_TEST
 
 START_TEST(drain_waits_for_what_is_pending)
 {
@@ -750,6 +812,7 @@ START_TEST(unlinked_while_open_is_opened_first)
 	ck_assert(unlink_root("f")->done);
 	ck_assert_ptr_null(fake_find("remove", NULL));
 	serve_open("/r/f");
+	fake_attr(fake_call("fsetattr"), BE_OK, &(struct be_attr){0});
 	fake_status(fake_call("remove"), BE_OK, "");
 	close_fh(c->opened.fh);
 	fake_status(fake_call("write"), BE_OK, "");
@@ -869,6 +932,7 @@ CHECK_MAIN("vfs_async", small_file_is_sent_after_its_close, attributes_by_name_r
            synchronous_write_waits, large_file_is_sent_as_it_comes,
            failure_of_an_open_file_is_returned_by_its_close, kept_bytes_can_be_read_back,
            listing_waits_for_what_is_pending, names_that_are_missed_are_listed,
+           file_opened_again_is_the_same_file, nothing_overtakes_a_rename_behind_a_write,
            drain_waits_for_what_is_pending, failure_that_nobody_was_told_is_undelivered,
            appended_by_another_descriptor_is_seen, name_that_was_renamed_away_is_made_again,
            unlinked_while_open_is_opened_first, symlink_is_read_before_it_is_made,
