@@ -46,7 +46,7 @@ static bool changed_since(const struct node *n, const struct be_attr *a, uint64_
 
 bool entry_knows_better(const struct node *n, int64_t asked_ms)
 {
-	return asked_ms < n->changed_ms || asked_ms < n->told_ms;
+	return asked_ms <= n->changed_ms || asked_ms < n->told_ms;
 }
 
 static struct node *new_node(struct vfs *v, struct node *parent, const char *name,

@@ -431,6 +431,14 @@ static void op_unlink(void)
 		seen[i] = NULL;
 }
 
+static bool is_linked(int i)
+{
+	for (int j = 0; j < RANDOM_NAME_COUNT; j++)
+		if (j != i && seen[j] == seen[i])
+			return true;
+	return false;
+}
+
 static void op_rename(void)
 {
 	int i = (int)random_below(RANDOM_NAME_COUNT), j = (int)random_below(RANDOM_NAME_COUNT);
@@ -444,7 +452,7 @@ static void op_rename(void)
 	do_lookup(j);
 	if (seen[i] == seen[j])
 		return;
-	if (!error_count)
+	if (!error_count && !is_linked(i))
 		random_renamed(i, j, seen[i]);
 	k = request();
 	vfs_rename(vfs, &k->req, VFS_ROOT, random_names[i], VFS_ROOT, random_names[j], 0);
