@@ -145,6 +145,9 @@ void fxp_handle_close(struct fxp_backend *fb, struct fxp_handle *h);
 /* The present path, in a buffer of `size` bytes. Return: 0 or -ESTALE. */
 int fxp_file_where(const struct be_file *f, char *path, size_t size);
 
+/* The server has renamed: a closed file, whose WRITEs may still be on their way, follows. */
+void fxp_files_moved(struct fxp_backend *fb, const char *from, const char *to);
+
 /* park.c */
 
 /* Gives handles on that lane back, when there are too many. Return: how many. */

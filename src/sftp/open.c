@@ -332,19 +332,39 @@ static void close_ready(struct fxp_order_op *order)
 	close_done(op, &answer);
 }
 
+static void set_path(struct be_file *f, char *path)
+{
+	if (!path)
+		return;
+	free(f->path);
+	f->path = path;
+}
+
+void fxp_files_moved(struct fxp_backend *fb, const char *from, const char *to)
+{
+	size_t len = strlen(from);
+
+	list_for_each(e, &fb->files) {
+		struct be_file *f = list_entry(e, struct be_file, entry);
+		char *path;
+
+		if (!f->closed || strncmp(f->path, from, len) != 0 ||
+		    (f->path[len] && f->path[len] != '/'))
+			continue;
+		path = malloc(strlen(to) + strlen(f->path + len) + 1);
+		if (path)
+			strcpy(stpcpy(path, to), f->path + len);
+		set_path(f, path);
+	}
+}
+
 /* From now on `where` may not be asked: its owner goes. */
 static void remember_path(struct be_file *f)
 {
 	char path[8192];
-	char *copy;
 
-	if (f->io_count && f->where && f->owner && f->where(f->owner, path, sizeof(path)) == 0) {
-		copy = strdup(path);
-		if (copy) {
-			free(f->path);
-			f->path = copy;
-		}
-	}
+	if (f->io_count && f->where && f->owner && f->where(f->owner, path, sizeof(path)) == 0)
+		set_path(f, strdup(path));
 	f->closed = true;
 	f->where = NULL;
 	f->owner = NULL;

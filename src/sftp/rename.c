@@ -42,6 +42,7 @@ static void rename_finish(struct rename_op *op)
 	if (op->status.st.code == BE_OK) {
 		fxp_made_del(op->fb, op->from);
 		fxp_made_add(op->fb, op->to);
+		fxp_files_moved(op->fb, op->from, op->to);
 	}
 	fxp_order_done(&op->order);
 	op->done(op->arg, &op->status.st);

@@ -485,6 +485,39 @@ START_TEST(rename_before_reopen)
 }
 END_TEST
 
+START_TEST(closed_follows_renames)
+{
+	/* closed while its data is on its way: it is found where renames have taken it, lost or not */
+	for (unsigned lost = 0; lost < 2; lost++) {
+		struct be_file *f;
+		struct data *d;
+
+		begin();
+		peer_start(&p, "");
+		d = peer_block(&p, 10);
+		f = peer_open(&p, "/root/d/a", BE_WRITE, 1, "H", &file);
+		ck_assert_int_eq(OPS(&p)->write(BE(&p), f, 0, d, 0, 10, got_status, &g), 0);
+		data_unref(d);
+		ck_assert_int_eq(OPS(&p)->rename(BE(&p), "/root/d", "/root/other",
+		                                 BE_RENAME_REPLACE, got_status, &h),
+		                 0);
+		OPS(&p)->close(BE(&p), f);
+		if (!lost)
+			peer_status(&p, peer_find(&p, FXP_EXTENDED), FX_OK);
+		peer_run(&p);
+		cut();
+		if (lost) {
+			peer_status(&p, peer_take(&p, FXP_LSTAT), FX_NO_SUCH_FILE);
+			peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+			peer_answer_setup(&p);
+		}
+		ck_assert_int_eq(h.code, BE_OK);
+		ck_assert_str_eq(peer_find(&p, FXP_OPEN)->path, "/root/other/a");
+		peer_finish(&p);
+	}
+}
+END_TEST
+
 /* An append whose reply was lost, on a file that now holds `now`: sent again or not. */
 static void expect_append(const char *now, bool again)
 {
@@ -797,6 +830,7 @@ END_TEST
 
 CHECK_MAIN("recover", backoff, backoff_reset, malformed_look, attention, no_reconnect,
            resend_in_order, other_root, reopen_clean, reopen_other, reopen_dirty, reopen_changed,
-           closed_not_reopened, settle_remove, settle_rename, rename_before_reopen, settle_append,
-           settle_own_lock, settle_symlink, settle_create, settle_by_the_servers_clock,
-           settle_mkdir, list_anew, cut_while_settling, poison, lane_dies)
+           closed_not_reopened, settle_remove, settle_rename, rename_before_reopen,
+           closed_follows_renames, settle_append, settle_own_lock, settle_symlink, settle_create,
+           settle_by_the_servers_clock, settle_mkdir, list_anew, cut_while_settling, poison,
+           lane_dies)
