@@ -88,8 +88,8 @@ struct fxp_backend {
 	struct list read_queue; /* struct fxp_io, waiting for the window */
 	struct list write_queue;
 	bool pumping;
-	struct timer pace_timer; /* the next READ that there is room for */
-	struct list ahead_ready; /* struct fxp_ahead_wait: served, to be told */
+	struct timer pace_timers[2]; /* [write]: the next one that there is room for */
+	struct list ahead_ready;     /* struct fxp_ahead_wait: served, to be told */
 	struct timer ahead_timer;
 	size_t read_short_len; /* length of the last short reply that was not the end */
 	struct log_limit hostile_limit;
@@ -167,7 +167,7 @@ int fxp_write(struct backend *b, struct be_file *f, uint64_t off, struct data *b
 
 /* Sends what waits for the window as far as there is room. */
 void fxp_io_pump(struct fxp_backend *fb);
-void fxp_io_due(void *fb); /* the same, of pace_timer */
+void fxp_io_due(void *fb); /* the same, of pace_timers */
 
 /* fetch.c */
 int fxp_fetch(struct backend *b, const char *path, size_t len_max, be_fetch_fn *done, void *arg);

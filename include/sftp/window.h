@@ -3,7 +3,7 @@
  * The fxp window: how many bytes of file data one direction of a connection keeps in flight.
  * Grown while all of it comes back in each round trip, then held at a quarter more than the
  * delivery rate times the least round trip. Once the rate is known it is filled at that pace: asked
- * for at once, it would all wait in the server.
+ * for at once, it would all wait in the server. Against a stream in the other direction it goes evenly.
  *
  * Thread: the loop; no timers.
  */
@@ -17,6 +17,8 @@
 #define FXP_WINDOW_RATE_SLOTS 4u
 
 struct fxp_window {
+	const struct fxp_window *facing; /* the other direction, or NULL */
+
 	size_t window_len;
 	size_t in_flight_len;
 	unsigned in_flight_count;
@@ -59,6 +61,9 @@ struct fxp_window_sample {
 /* `len`: where a stream starts on a connection about which nothing is known. */
 void fxp_window_init(struct fxp_window *w, size_t len);
 
+/* They are the two directions of one connection, for as long as both exist. */
+void fxp_window_face(struct fxp_window *a, struct fxp_window *b);
+
 /* A new connection: what is known stays, nothing is in flight. */
 void fxp_window_reset(struct fxp_window *w);
 
@@ -75,8 +80,12 @@ void fxp_window_raise(struct fxp_window *w, size_t len);
 /* Return: true when one more request may go. Two always may. */
 bool fxp_window_room(struct fxp_window *w);
 
+/* Return: true while the other direction has a stream of its own. */
+bool fxp_window_faced(const struct fxp_window *w);
+
 /*
- * When a request may go for which there is room, if no more than a step shall wait in the server.
+ * When a request may go for which there is room, if no more than a step, or against a stream
+ * in the other direction a part of the window, shall wait in the server.
  * Return: `now_ms` when it may go now.
  */
 int64_t fxp_window_due_ms(const struct fxp_window *w, int64_t now_ms);

@@ -98,7 +98,8 @@ static void backend_free(struct fxp_backend *fb)
 	fxp_client_finish(&fb->client);
 	fxp_ahead_deliver(fb);
 	timer_cancel(&fb->ahead_timer);
-	timer_cancel(&fb->pace_timer);
+	timer_cancel(&fb->pace_timers[false]);
+	timer_cancel(&fb->pace_timers[true]);
 	fxp_recover_destroy(fb);
 	fxp_session_destroy(fb);
 	while (!list_empty(&fb->files)) {
@@ -128,7 +129,8 @@ struct fxp_backend *fxp_backend_create(struct link *link, const struct fxp_confi
 	list_init(&fb->read_queue);
 	list_init(&fb->ahead_ready);
 	timer_init(&fb->ahead_timer, fxp_ahead_deliver, fb);
-	timer_init(&fb->pace_timer, fxp_io_due, fb);
+	timer_init(&fb->pace_timers[false], fxp_io_due, fb);
+	timer_init(&fb->pace_timers[true], fxp_io_due, fb);
 	list_init(&fb->write_queue);
 	if (hash_init(&fb->nodes) != 0) {
 		free(fb);

@@ -36,6 +36,7 @@ int fxp_client_init(struct fxp_client *c, struct link *link, const struct fxp_co
 	timer_init(&c->deferred_timer, run_deferred, c);
 	fxp_window_init(&c->down_window, 128 * 1024);
 	fxp_window_init(&c->up_window, 1024 * 1024);
+	fxp_window_face(&c->down_window, &c->up_window);
 	c->packet_len_max = FXP_PACKET_LEN_SAFE;
 	c->read_len_max = c->write_len_max = FXP_LEN_SAFE;
 	c->stats.rtt_min_ms = -1;

@@ -256,14 +256,21 @@ static void io_go(struct fxp_io *io)
 		read_finish(io, &status.st, NULL, 0, 0);
 }
 
-/* Channel windows pace the WRITEs; READs must not have a whole window of answers wait in the server. */
-static bool paced(struct fxp_backend *fb)
+/*
+ * READs must not have a whole window of answers wait in the server. WRITEs are paced by the channel windows, unless
+ * READs would wait behind a burst of them.
+ */
+static bool paced(struct fxp_backend *fb, bool write)
 {
-	int64_t due_ms = fxp_window_due_ms(&fb->client.down_window, fb->clock->now_ms);
+	const struct fxp_window *w = write ? &fb->client.up_window : &fb->client.down_window;
+	int64_t due_ms;
 
+	if (write && !fxp_window_faced(w))
+		return false;
+	due_ms = fxp_window_due_ms(w, fb->clock->now_ms);
 	if (due_ms <= fb->clock->now_ms)
 		return false;
-	timer_set(fb->clock, &fb->pace_timer, due_ms);
+	timer_set(fb->clock, &fb->pace_timers[write], due_ms);
 	return true;
 }
 
@@ -283,7 +290,7 @@ static bool room(struct fxp_backend *fb, struct fxp_io *io)
 		return false;
 	if (!fxp_window_room(io->write ? &c->up_window : &c->down_window))
 		return false;
-	return io->write || !paced(fb);
+	return !paced(fb, io->write);
 }
 
 static bool held(const struct fxp_backend *fb, const struct fxp_io *io)

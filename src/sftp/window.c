@@ -22,6 +22,9 @@
 #define CHANNEL_LEN_FLOWING (1280u * 1024u)
 #define CHANNEL_LEN_MAX     (2u * 1024 * 1024)
 #define PACE_LEN            (512u * 1024) /* bytes that are worth waking up for */
+#define BURST_LEN_MIN       (256u * 1024) /* bytes: what goes at once against a stream the other way */
+#define BURST_LEN_MAX       (1024u * 1024)
+#define BURST_PART          8u /* of the window */
 #define SLACK_MS            4 /* what the clock's grain and the server's own time add to a round trip */
 
 static size_t clamp(uint64_t len)
@@ -31,13 +34,30 @@ static size_t clamp(uint64_t len)
 	return len > WINDOW_LEN_MAX ? WINDOW_LEN_MAX : (size_t)len;
 }
 
+bool fxp_window_faced(const struct fxp_window *w)
+{
+	const struct fxp_window *f = w->facing;
+
+	return f && f->in_flight_len >= BURST_LEN_MIN && f->in_flight_len > f->window_len / 2;
+}
+
+/* One that began behind the other direction's data has not seen how short the way is. */
+static int64_t distance_ms(const struct fxp_window *w)
+{
+	const struct fxp_window *f = w->facing;
+
+	if (fxp_window_faced(w) && f->rtt_min_ms >= 0 && f->rtt_min_ms < w->rtt_min_ms)
+		return f->rtt_min_ms;
+	return w->rtt_min_ms;
+}
+
 /*
  * What the line holds at `rate`, and a quarter more, so that a rate that rises is noticed; but no
  * more than a step, for that part waits in the server.
  */
 static size_t product_len(const struct fxp_window *w, uint64_t rate)
 {
-	uint64_t len = rate * (uint64_t)w->rtt_min_ms / 1000;
+	uint64_t len = rate * (uint64_t)distance_ms(w) / 1000;
 	uint64_t more_len = len / 4 < STEP_LEN_MAX ? len / 4 : STEP_LEN_MAX;
 
 	return clamp(len + more_len + rate * SLACK_MS / 1000);
@@ -53,6 +73,12 @@ static void begin_round(struct fxp_window *w)
 void fxp_window_init(struct fxp_window *w, size_t len)
 {
 	*w = (struct fxp_window){.window_len = len, .rtt_min_ms = -1};
+}
+
+void fxp_window_face(struct fxp_window *a, struct fxp_window *b)
+{
+	a->facing = b;
+	b->facing = a;
 }
 
 void fxp_window_reset(struct fxp_window *w)
@@ -177,13 +203,30 @@ static uint64_t waiting_len(const struct fxp_window *w, int64_t now_ms)
 	return len < w->in_flight_len ? len : w->in_flight_len;
 }
 
+/*
+ * What may go at once. Of two streams in opposite directions a burst of the one makes a burst of the other's
+ * answers, and so of what these let go, until each line is idle half of the time.
+ */
+static size_t most_burst_len(const struct fxp_window *w)
+{
+	size_t len = w->window_len / BURST_PART;
+
+	if (!fxp_window_faced(w))
+		return STEP_LEN_MAX;
+	if (len < BURST_LEN_MIN)
+		return BURST_LEN_MIN;
+	return len < BURST_LEN_MAX ? len : BURST_LEN_MAX;
+}
+
 int64_t fxp_window_due_ms(const struct fxp_window *w, int64_t now_ms)
 {
 	uint64_t rate = pace(w), len = waiting_len(w, now_ms);
+	size_t burst_len = most_burst_len(w);
+	size_t again_len = burst_len / 2 < PACE_LEN ? burst_len / 2 : PACE_LEN;
 
-	if (!rate || len < STEP_LEN_MAX)
+	if (!rate || len < burst_len)
 		return now_ms;
-	return now_ms + (int64_t)((len - STEP_LEN_MAX + PACE_LEN) * 1000 / rate) + 1;
+	return now_ms + (int64_t)((len - burst_len + again_len) * 1000 / rate) + 1;
 }
 
 void fxp_window_sent(struct fxp_window *w, struct fxp_window_sample *s, size_t len, int64_t now_ms)

@@ -355,6 +355,128 @@ START_TEST(held_up)
 }
 END_TEST
 
+/* --- two directions ------------------------------------------------------------------------ */
+
+#define LANES_LEN (6u * 2 * 1024 * 1024) /* of the channel windows, beyond which WRITEs wait here */
+
+/* One direction and what is under way in it. */
+struct way {
+	struct fxp_window w;
+	struct fxp_window_sample samples[QUEUE_SIZE];
+	double done_ms[QUEUE_SIZE];
+	unsigned head, sent, tail; /* handed over, on the line, answered */
+	double free_ms;            /* when the line is */
+	double last_ms;
+};
+
+static struct way up, down;
+
+static void way_take(struct way *y, int64_t now)
+{
+	for (; y->tail != y->sent && y->done_ms[y->tail % QUEUE_SIZE] <= (double)now; y->tail++)
+		fxp_window_done(&y->samples[y->tail % QUEUE_SIZE], PIECE, now);
+}
+
+static double later(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+static void way_done_at(struct way *y, double at_ms)
+{
+	y->last_ms = later(y->last_ms, at_ms);
+	y->done_ms[y->sent++ % QUEUE_SIZE] = y->last_ms;
+}
+
+/* READs wait behind the WRITEs' data; it needs no time to ask. */
+static void read_some(int64_t now, double piece_ms, double half_ms)
+{
+	while (fxp_window_room(&down.w) && fxp_window_due_ms(&down.w, now) <= now) {
+		fxp_window_sent(&down.w, &down.samples[down.head++ % QUEUE_SIZE], PIECE, now);
+		down.free_ms =
+		    later(down.free_ms, later(up.free_ms, (double)now) + half_ms) + piece_ms;
+		way_done_at(&down, down.free_ms + half_ms);
+	}
+}
+
+/* Their answers wait behind the READs' data. */
+static void write_some(int64_t now, double piece_ms, double half_ms)
+{
+	while (fxp_window_room(&up.w) &&
+	       (!fxp_window_faced(&up.w) || fxp_window_due_ms(&up.w, now) <= now))
+		fxp_window_sent(&up.w, &up.samples[up.head++ % QUEUE_SIZE], PIECE, now);
+	while (up.sent != up.head && (up.sent - up.tail + 1) * PIECE <= LANES_LEN) {
+		up.free_ms = later(up.free_ms, (double)now) + piece_ms;
+		way_done_at(&up, later(up.free_ms + half_ms, down.free_ms) + half_ms);
+	}
+}
+
+/* A reader, and from `write_ms` on a writer; both stand still for 15 ms now and then, as the machine does. */
+static void run_both(int64_t from_ms, int64_t end_ms, double rate, int64_t rtt_ms, int64_t write_ms)
+{
+	const double piece_ms = PIECE * 1000 / rate, half_ms = (double)rtt_ms / 2;
+
+	for (int64_t now = from_ms; now < end_ms; now++) {
+		if (now % 170 < 15)
+			continue;
+		way_take(&up, now);
+		way_take(&down, now);
+		read_some(now, piece_ms, half_ms);
+		if (now >= write_ms)
+			write_some(now, piece_ms, half_ms);
+	}
+}
+
+START_TEST(two_ways)
+{
+	/* streams in opposite directions share a line as two: neither starves behind the other's
+	 * queue, whichever came first and however long it lasts */
+	static const int64_t rtts_ms[] = {20, 50};
+	static const double rates[] = {25e6, 125e6};
+
+	for (unsigned i = 0; i < 8; i++) {
+		const int64_t rtt_ms = rtts_ms[i % 2], write_ms = i < 4 ? 100 : 2000;
+		const double rate = rates[i / 2 % 2], least = rate * 20 * 0.75;
+		uint64_t up_len, down_len;
+
+		memset(&up, 0, sizeof(up));
+		memset(&down, 0, sizeof(down));
+		fxp_window_init(&up.w, 4 * 1024 * 1024);
+		fxp_window_init(&down.w, 4 * 1024 * 1024);
+		fxp_window_face(&up.w, &down.w);
+		run_both(0, 3000, rate, rtt_ms, write_ms);
+		up_len = up.w.delivered_len;
+		down_len = down.w.delivered_len;
+		run_both(3000, 23000, rate, rtt_ms, write_ms);
+		ck_assert_uint_ge(up.w.delivered_len - up_len, (uint64_t)least);
+		ck_assert_uint_ge(down.w.delivered_len - down_len, (uint64_t)least);
+		/* and a lookup, which passes both queues, is answered within three round trips */
+		ck_assert_double_le((double)(up.w.window_len + down.w.window_len),
+		                    rate * (double)rtt_ms / 1000 * 4 + rate * 0.03);
+	}
+}
+END_TEST
+
+START_TEST(one_way)
+{
+	/* a few small requests the other way are no stream: they change nothing */
+	struct fxp_window other;
+	struct fxp_window_sample s;
+	size_t alone_len;
+
+	begin(128 * 1024);
+	run(0, 3000, 12.5e6, 50);
+	alone_len = w.window_len;
+	begin(128 * 1024);
+	fxp_window_init(&other, 128 * 1024);
+	fxp_window_face(&w, &other);
+	fxp_window_sent(&other, &s, 100000, 0);
+	run(0, 3000, 12.5e6, 50);
+	ck_assert(!fxp_window_faced(&w));
+	ck_assert_uint_eq(w.window_len, alone_len);
+}
+END_TEST
+
 CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
            survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
-           no_creep, second_stream, batches, own_time, held_up)
+           no_creep, second_stream, batches, own_time, held_up, two_ways, one_way)
