@@ -468,7 +468,8 @@ END_TEST
 
 START_TEST(opened_missed)
 {
-	/* another handle: what the wrong one brought serves nobody, all of it is asked for again */
+	/* another handle: what the wrong one brought serves nobody, all of it is asked for again, and no lane
+	 * has bursts any more */
 	struct be_file *f;
 
 	begin();
@@ -486,6 +487,9 @@ START_TEST(opened_missed)
 	f = g.file;
 	read_file(f, 0, 4);
 	ck_assert_uint_eq(peer_take(&p, FXP_READ)->index, 3);
+	fetch("/root/small", &h);
+	peer_take(&p, FXP_OPEN);
+	ck_assert_uint_eq(peer_waiting(&p), 0);
 	OPS(&p)->close(BE(&p), f);
 	peer_finish(&p);
 }

@@ -48,6 +48,17 @@ START_TEST(start)
 }
 END_TEST
 
+START_TEST(packet_limit)
+{
+	/* no WRITE is longer than the packets that the server takes, whatever else it says */
+	begin();
+	p.limits.packet_len = 40000;
+	peer_start(&p, "");
+	ck_assert_uint_eq(OPS(&p)->info(BE(&p))->write_len_max, 40000 - 1024);
+	finish();
+}
+END_TEST
+
 START_TEST(bare_server)
 {
 	/* a server without extensions gets 32 KiB requests, and one lane is enough */
@@ -499,6 +510,6 @@ START_TEST(no_memory)
 }
 END_TEST
 
-CHECK_MAIN("client", start, bare_server, lane_refused, root_missing, start_fails, old_version,
-           any_order, status_codes, malformed, malformed_others, duplicate, wrong_lane, quiesce,
-           destroy_pending, unsupported, probe, busy_not_probed, no_memory)
+CHECK_MAIN("client", start, packet_limit, bare_server, lane_refused, root_missing, start_fails,
+           old_version, any_order, status_codes, malformed, malformed_others, duplicate, wrong_lane,
+           quiesce, destroy_pending, unsupported, probe, busy_not_probed, no_memory)

@@ -294,6 +294,27 @@ START_TEST(write_and_barriers)
 }
 END_TEST
 
+START_TEST(open_that_creates)
+{
+	/* on whichever lane it is, what it makes is there for who asks afterwards */
+	begin();
+	peer_start(&p, "");
+	ck_assert_int_eq(OPS(&p)->open(BE(&p), "/root/a", BE_WRITE | BE_CREAT | BE_TRUNC, 0644, 1,
+	                               0, got_where, NULL, got_open, &g),
+	                 0);
+	ck_assert_int_eq(OPS(&p)->stat(BE(&p), "/root/a", false, got_attr, &h), 0);
+	peer_handle(&p, peer_take(&p, FXP_OPEN), "H");
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file); /* the open's own, on its lane */
+	ck_assert_uint_eq(peer_waiting(&p), 0);
+	peer_run(&p);
+	peer_attr(&p, peer_take(&p, FXP_LSTAT), &file);
+	peer_run(&p);
+	ck_assert_uint_eq(h.count, 1);
+	OPS(&p)->close(BE(&p), g.file);
+	peer_finish(&p);
+}
+END_TEST
+
 START_TEST(two_handles)
 {
 	/* two handles of one file have no order: overlapping I/O waits, the rest does not */
@@ -412,4 +433,5 @@ START_TEST(copy_two_lanes)
 END_TEST
 
 CHECK_MAIN("sftp_files", open_link, open_flags, read_short, read_too_much, read_cap, read_growing,
-           read_turns, read_large, write_and_barriers, two_handles, copy_same_lane, copy_two_lanes)
+           read_turns, read_large, write_and_barriers, open_that_creates, two_handles,
+           copy_same_lane, copy_two_lanes)

@@ -269,10 +269,70 @@ START_TEST(overlap)
 }
 END_TEST
 
+START_TEST(barriers)
+{
+	/* what concerns all of the file waits for the WRITEs of every lane, and later ones wait for it */
+	enum { FSTAT, SIZE, TWO, FSYNC, COPY_FROM, COPY_TO, COUNT };
+	static const uint8_t types[COUNT] = {FXP_FSTAT,    FXP_FSETSTAT, FXP_FSETSTAT,
+	                                     FXP_EXTENDED, FXP_OPEN,     FXP_OPEN};
+	const struct be_attr size = {.valid = BE_ATTR_SIZE, .size = 5};
+	const struct be_attr two = {.valid = BE_ATTR_MODE | BE_ATTR_OWNER, .mode = 0600};
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct be_attr attr = peer_file_attr(100, 50);
+		struct be_file *other;
+		unsigned order = 0;
+
+		begin(BE_READ | BE_WRITE);
+		answer_opens();
+		answer_proof(ACKED, 0);
+		answer_writes();
+		other = peer_open(&p, "/root/other", BE_READ | BE_WRITE, 2, "O", &attr);
+		ck_assert_uint_eq(lanes_used(), ALL_LANES);
+		if (i == FSTAT)
+			ck_assert_int_eq(OPS(&p)->fstat(BE(&p), f, got_attr, &h), 0);
+		else if (i == SIZE || i == TWO)
+			ck_assert_int_eq(
+			    OPS(&p)->fsetattr(BE(&p), f, i == TWO ? &two : &size, got_attr, &h), 0);
+		else if (i == FSYNC)
+			ck_assert_int_eq(OPS(&p)->fsync(BE(&p), f, got_status, &h), 0);
+		else
+			ck_assert_int_eq(OPS(&p)->copy(BE(&p), i == COPY_TO ? other : f, 0,
+			                               i == COPY_TO ? f : other, 0, 50, got_status,
+			                               &h),
+			                 0);
+		write_piece(0);
+		ck_assert_uint_eq(peer_waiting(&p), 12);
+		for (unsigned n = 0; n < 12; n++) {
+			ck_assert_uint_eq(h.count, 0);
+			peer_status(&p, peer_take(&p, FXP_WRITE), FX_OK);
+			peer_run(&p);
+			/* on the handle's own lane it may go behind its own WRITEs */
+			list_for_each(pos, &p.requests)
+				order +=
+				    list_entry(pos, struct peer_request, entry)->type == types[i];
+			ck_assert(n == 11 || !order);
+		}
+		ck_assert_uint_gt(order, 0);
+		/* nothing between the steps of one change, nor what a copy is about to replace */
+		ck_assert(i != TWO || peer_waiting(&p) == 2);
+		order = peer_waiting(&p);
+		if (i == COPY_TO)
+			ck_assert_int_eq(OPS(&p)->read(BE(&p), f, 5 * PIECE, 10, got_read, &h), 0);
+		ck_assert_uint_eq(peer_waiting(&p), order);
+		ck_assert_uint_eq(list_entry(p.requests.next, struct peer_request, entry)->type,
+		                  types[i]);
+		OPS(&p)->close(BE(&p), other);
+		finish();
+	}
+}
+END_TEST
+
 START_TEST(lost)
 {
 	/* after a loss everything goes again over the one handle that was opened again */
 	struct be_attr now;
+	unsigned again = 0;
 
 	begin(BE_WRITE);
 	check_allow_errors();
@@ -296,10 +356,12 @@ START_TEST(lost)
 			ck_assert_str_eq(r->handle, "H2");
 		else
 			ck_assert_uint_eq(r->type, FXP_OPEN); /* further ones, refused this time */
+		again += r->type == FXP_WRITE;
 		peer_status(&p, r, r->type == FXP_WRITE ? FX_OK : FX_PERMISSION_DENIED);
 		peer_run(&p);
 	}
 	ck_assert_uint_eq(g.count, 29);
+	ck_assert_uint_eq(again, 29 - 16);
 	ck_assert_int_eq(g.code, BE_OK);
 	finish();
 }
@@ -602,5 +664,5 @@ START_TEST(one_channel)
 END_TEST
 
 CHECK_MAIN("stripe", proven, other_file, foreign_size, refused, append_never, held_for_proof,
-           overlap, lost, behind_init, version_first, refused_late, foretold, foretold_wrongly,
-           late, closed_while_awaited, lost_while_awaited, in_place, one_channel)
+           overlap, barriers, lost, behind_init, version_first, refused_late, foretold,
+           foretold_wrongly, late, closed_while_awaited, lost_while_awaited, in_place, one_channel)
