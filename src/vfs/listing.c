@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Listings: filled from the server, cached, changed in place. Contract: include/vfs/listing.h. */
-#include "vfs/listing.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "listing_parts.h"
 #include "vfs/attr.h"
 #include "vfs/dir.h"
 #include "vfs/errno.h"
 #include "vfs/renew.h"
 #include "vfs/walk.h"
-
-/* Links of one listing whose targets are asked for ahead. */
-#define LINK_ASK_COUNT_MAX 1000
-
-/* A READLINK that nobody has asked for yet. */
-struct link_ask {
-	struct listing *listing; /* referenced */
-	char name[];
-};
 
 /* Tombstones and additions that a cached listing may collect before it is not worth keeping. */
 #define CHURN_COUNT_MAX 1000
@@ -47,7 +37,7 @@ static bool entry_matches(const struct hash_node *hn, const void *key)
 	return e->name_len == k->len && memcmp(e->name, k->name, k->len) == 0;
 }
 
-static struct entry *entry_find(const struct listing *l, const char *name)
+struct entry *listing_entry(const struct listing *l, const char *name)
 {
 	const struct entry_key key = {name, strlen(name)};
 	struct hash_node *hn =
@@ -79,8 +69,7 @@ static size_t entry_size(const struct entry *e)
 	       (e->target ? strlen(e->target) + 1 : 0);
 }
 
-/* Takes `target` over; NULL: it is not known. */
-static void entry_set_target(struct listing *l, struct entry *e, char *target)
+void listing_set_target(struct listing *l, struct entry *e, char *target)
 {
 	size_t old_size = entry_size(e);
 
@@ -167,8 +156,7 @@ static bool listing_append(struct listing *l, const char *name, size_t len, cons
 	return true;
 }
 
-/* The cached listing of `n` if it may still answer, else NULL. */
-static struct listing *fresh(struct vfs *v, struct node *n)
+struct listing *listing_fresh(struct vfs *v, struct node *n)
 {
 	struct listing *l = n->listing;
 
@@ -193,7 +181,7 @@ void listing_drop(struct vfs *v, struct node *parent)
 int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t program,
                    struct be_attr *a, int64_t *asked_ms, int64_t *expires_ms)
 {
-	struct listing *l = fresh(v, parent);
+	struct listing *l = listing_fresh(v, parent);
 	struct entry *e;
 
 	if (l && l->presumed && program != l->maker) {
@@ -204,7 +192,7 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t p
 	if (!l)
 		return -1;
 	*asked_ms = l->asked_ms;
-	e = entry_find(l, name);
+	e = listing_entry(l, name);
 	if (!e || e->removed) {
 		int64_t until = l->expires_ms, fixed = v->cfg.negative_timeout_ms;
 
@@ -225,12 +213,12 @@ int listing_lookup(struct vfs *v, struct node *parent, const char *name, pid_t p
 
 void listing_add(struct vfs *v, struct node *parent, const char *name, const struct be_attr *a)
 {
-	struct listing *l = fresh(v, parent);
+	struct listing *l = listing_fresh(v, parent);
 	struct entry *e;
 
 	if (!l)
 		return;
-	e = entry_find(l, name);
+	e = listing_entry(l, name);
 	if (!e) {
 		if (++l->churn_count > CHURN_COUNT_MAX + l->count ||
 		    !listing_append(l, name, strlen(name), a))
@@ -238,7 +226,7 @@ void listing_add(struct vfs *v, struct node *parent, const char *name, const str
 		return;
 	}
 	e->removed = false;
-	entry_set_target(l, e, NULL);
+	listing_set_target(l, e, NULL);
 	e->attr_known = a != NULL;
 	if (a)
 		e->attr = *a;
@@ -258,20 +246,20 @@ void listing_doubt(struct vfs *v, struct node *n)
 {
 	list_for_each(e, &n->names) {
 		struct name *d = list_entry(e, struct name, in_node);
-		struct listing *l = fresh(v, d->parent);
-		struct entry *entry = l ? entry_find(l, d->bytes) : NULL;
+		struct listing *l = listing_fresh(v, d->parent);
+		struct entry *entry = l ? listing_entry(l, d->bytes) : NULL;
 
 		if (entry) {
 			entry->attr_known = false;
-			entry_set_target(l, entry, NULL);
+			listing_set_target(l, entry, NULL);
 		}
 	}
 }
 
 void listing_remove(struct vfs *v, struct node *parent, const char *name)
 {
-	struct listing *l = fresh(v, parent);
-	struct entry *e = l ? entry_find(l, name) : NULL;
+	struct listing *l = listing_fresh(v, parent);
+	struct entry *e = l ? listing_entry(l, name) : NULL;
 
 	if (!e)
 		return;
@@ -306,75 +294,6 @@ static void give_up(struct listing *l)
 	listing_unref(l);
 }
 
-static void link_told(void *arg, const struct be_status *st, const char *target, size_t len)
-{
-	struct link_ask *ask = arg;
-	struct listing *l = ask->listing;
-	struct entry *e = entry_find(l, ask->name);
-	struct list waiters;
-
-	if (e && e->ask == ask)
-		entry_set_target(l, e, st->code == BE_OK ? strndup(target, len) : NULL);
-	list_init(&waiters);
-	list_splice(&waiters, &l->link_waiters);
-	while (!list_empty(&waiters)) {
-		struct op *op = list_entry(waiters.next, struct op, wait);
-
-		list_del(&op->wait);
-		link_continue(op);
-	}
-	free(ask);
-	listing_unref(l);
-}
-
-/* What lists attributes often shows where links lead: their targets travel behind the listing. */
-static void ask_links(struct listing *l, const struct be_entry *entries, size_t count)
-{
-	struct vfs *v = l->v;
-	char *path;
-	int err;
-
-	if (v->cfg.follow_symlinks || !v->cfg.dir_cache)
-		return;
-	for (size_t i = 0; i < count && l->ask_count < LINK_ASK_COUNT_MAX; i++) {
-		struct entry *e =
-		    attr_is_link(&entries[i].attr) ? entry_find(l, entries[i].name) : NULL;
-		struct link_ask *ask = e ? malloc(sizeof(*ask) + e->name_len + 1) : NULL;
-
-		if (!ask)
-			continue;
-		ask->listing = l;
-		memcpy(ask->name, e->name, e->name_len + 1);
-		path = node_path(v, l->node, e->name, &err);
-		if (!path || v->ops->readlink(v->be, path, link_told, ask) != 0) {
-			free(ask);
-		} else {
-			e->ask = ask;
-			l->ref_count++;
-			l->ask_count++;
-		}
-		free(path);
-	}
-}
-
-const char *listing_target(struct vfs *v, struct op *op, struct node *n, bool *waits)
-{
-	struct name *d = node_name(n);
-	struct listing *l = d ? fresh(v, d->parent) : NULL;
-	struct entry *e = l ? entry_find(l, d->bytes) : NULL;
-
-	*waits = false;
-	if (!e || e->removed || !attr_same_file(&e->attr, &n->attr))
-		return NULL;
-	if (attr_expiry(v, &e->attr, l->asked_ms) <= v->clock->now_ms)
-		return NULL; /* links may be given less time than listings */
-	if (e->ask) {
-		list_push_back(&l->link_waiters, &op->wait);
-		*waits = true;
-	}
-	return e->target;
-}
-
 static void filled(void *arg, const struct be_entry *entries, size_t count)
 {
 	struct listing *l = arg;
@@ -388,7 +307,7 @@ static void filled(void *arg, const struct be_entry *entries, size_t count)
 	for (size_t i = 0; i < count; i++)
 		if (!listing_append(l, entries[i].name, entries[i].name_len, &entries[i].attr))
 			l->err = -ENOMEM;
-	ask_links(l, entries, count);
+	listing_ask_links(l, entries, count);
 	if (l->count > LISTING_COUNT_MAX && !l->paused && l->list) {
 		l->paused = true;
 		l->v->ops->list_pause(l->v->be, l->list, true);
@@ -438,7 +357,7 @@ void listing_install_empty(struct vfs *v, struct node *n)
 
 bool listing_is_empty(struct vfs *v, struct node *n)
 {
-	const struct listing *l = fresh(v, n);
+	const struct listing *l = listing_fresh(v, n);
 
 	for (size_t i = 0; l && i < l->count; i++)
 		if (!l->entries[i]->removed)
@@ -540,7 +459,7 @@ void listing_empty(struct vfs *v, struct node *n, pid_t program)
 /* A snapshot for a new reader: the cached one, or a new one. */
 struct listing *listing_get(struct vfs *v, struct node *n, int *err)
 {
-	struct listing *l = fresh(v, n);
+	struct listing *l = listing_fresh(v, n);
 
 	if (l && !l->presumed) {
 		l->ref_count++;
@@ -564,7 +483,7 @@ static struct listing *fill_for_nobody(struct vfs *v, struct node *n)
 
 struct listing *listing_ahead(struct vfs *v, struct node *n)
 {
-	struct listing *l = fresh(v, n);
+	struct listing *l = listing_fresh(v, n);
 
 	l = l && l->presumed ? NULL : l;
 	if (!l && n->filling && is_current(n->filling))
@@ -612,7 +531,7 @@ void listing_renew(struct vfs *v, struct node *n)
 
 bool listing_cached(struct vfs *v, struct node *n)
 {
-	const struct listing *l = fresh(v, n);
+	const struct listing *l = listing_fresh(v, n);
 
 	return l && !l->presumed;
 }
