@@ -7,7 +7,7 @@
  * Used only once proven on the connection: the banner says OpenSSH (or, without a banner, limits,
  * lsetstat and expand-path are offered), a first OPEN returned index 0, and one after a CLOSE returned
  * the freed index again. Every HANDLE reply is compared from then on; the first that differs ends
- * bursts for the connection. An index is predicted only while no other OPEN is unanswered whose handle
+ * bursts for the connection (the lane stays: what it has open is live). An index is predicted only while no other OPEN is unanswered whose handle
  * stays open, so what a wrong guess names is never a handle of ours: its READs bring what is thrown
  * away, its CLOSE hits nothing.
  *

@@ -4,6 +4,10 @@
  * only after they were proven to be the same file: FSTATs of the first and of the new handle agree
  * in size, mtime, mode and owner, with a size that our own acknowledged WRITEs produced.
  *
+ * From 4 MiB on no WRITE of the file is sent until they are proven, for three round trips at most: a
+ * proof needs an FSTAT while nothing is on its way, and a full channel window never drains by itself.
+ * Before, one file sends no more than one channel window.
+ *
  * Thread: the loop.
  */
 #ifndef SFTP_STRIPE_H

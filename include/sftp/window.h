@@ -3,7 +3,9 @@
  * The fxp window: how many bytes of file data one direction of a connection keeps in flight.
  * Grown while all of it comes back in each round trip, then held at a quarter more than the
  * delivery rate times the least round trip. Once the rate is known it is filled at that pace: asked
- * for at once, it would all wait in the server. Against a stream in the other direction it goes evenly.
+ * for at once, it would all wait in the server, and OpenSSH copies its buffer each time that it grows
+ * (measured: 5 MB/s with 14 MB of answers waiting). Against a stream in the other direction it goes
+ * evenly.
  *
  * Thread: the loop; no timers.
  */

@@ -4,6 +4,8 @@
  *
  * Contract: sftp/link.h. Before link_start() connecting may block inside link_step() and may
  * prompt on the terminal. The descriptor of standard input is read once if password_stdin is set.
+ * It carries eight lanes. When OpenSSH has granted the first one, up to five channels more are opened
+ * without a program behind them, as far as the eight go: a lane that takes one costs a round trip less.
  * Blocks: link_destroy() waits for the connection's thread (at most a second or so).
  */
 #ifndef SSH_SSH_LINK_H
