@@ -322,6 +322,22 @@ def test_trees_in_and_out(counted, area):
         assert os.stat(counted.srv / f"t/from/f{i}").st_mtime == 1e9
 
 
+def test_git_clone_in_two_round_trips_a_file(counted, area):
+    """Two for a file, one for a directory, and what git does before and after the checkout: 17 small files, 9 locks, 15
+    directories, the pack."""
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "safe.directory=*"]
+    source = area / "source"
+
+    counted.who.call(os.mkdir, source)
+    for d in range(10):
+        fill(counted.who, source / f"d{d}", 10)
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        counted.who.call(run, *git, "-C", source, *words)
+    found = counted.trips(lambda: run(*git, "clone", "-q", f"file://{source}", counted.dir / "clone"))
+    assert found.trips <= 10 * (1 + 10 * 2) + 190, found.requests
+    run("diff", "-r", "-x", ".git", source, counted.srv / "clone")
+
+
 def test_rsync_into_the_mount(counted, area):
     """create, write, and one each for times, mode and rename of the temporary file; nothing is read back."""
     fill(counted.who, area / "from", 50, 1000)
