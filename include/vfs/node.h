@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "util/hash.h"
 #include "util/list.h"
@@ -62,6 +63,9 @@ struct node {
 	struct be_attr attr;        /* as the server told, with our own changes applied */
 	int64_t attr_expires_ms;    /* in vfs's cache; 0: must be asked */
 	int64_t looked_up_until_ms; /* the kernel does not look the name up before */
+	pid_t shown_to;             /* the thread whose lookup was just answered; 0: none */
+	int64_t shown_ms;           /* when */
+	uint64_t shown_count;       /* its change_count then */
 	int64_t told_ms; /* when the server was asked for attr; 0: we made it up, or changed it */
 	uint64_t change_count; /* our own changes: an older answer does not overwrite them */
 	int64_t changed_ms;    /* the last of them */

@@ -18,6 +18,9 @@
 /* df in a loop, or a tool that asks before every file: the same answer for this long. */
 #define STATVFS_LIFE_MS 1000
 
+/* Between the two requests of one stat(2) there is nothing but the kernel. */
+#define ENDS_LOOKUP_MS 10
+
 /* What df shows where the server cannot tell: large, so that nobody believes the disk is full. */
 #define SYNTHETIC_BLOCKS (1ULL << 40)
 
@@ -192,6 +195,20 @@ static void got_attr(void *arg, const struct be_status *st, const struct be_attr
 	op_answer_attr(op, n);
 }
 
+/*
+ * Where attributes live for no time at all the kernel asks for them again as soon as it has looked the name
+ * up, for one and the same stat(2).
+ */
+static bool ends_a_lookup(struct vfs *v, const struct vfs_req *req, struct node *n, uint64_t fh)
+{
+	bool same = n->shown_to && n->shown_to == req->pid && !fh &&
+	            n->shown_count == n->change_count &&
+	            v->clock->now_ms - n->shown_ms <= ENDS_LOOKUP_MS;
+
+	n->shown_to = 0;
+	return same;
+}
+
 void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t fh)
 {
 	struct op *op = op_create(v, req, OP_GETATTR);
@@ -206,7 +223,7 @@ void vfs_getattr(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t f
 		return;
 	}
 	if (n->dirty || n->attr_expires_ms > v->clock->now_ms ||
-	    (list_empty(&n->names) && whole_is_pinned(n))) {
+	    (list_empty(&n->names) && whole_is_pinned(n)) || ends_a_lookup(v, req, n, fh)) {
 		op_answer_attr(op, n);
 		return;
 	}

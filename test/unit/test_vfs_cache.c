@@ -167,6 +167,51 @@ START_TEST(dir_cache_no_asks_every_time)
 }
 END_TEST
 
+/* A getattr of `thread`. Return: has the server been asked? */
+static bool getattr_asks(uint64_t nodeid, pid_t thread)
+{
+	struct be_attr now = fake_reg(5, 1000);
+	struct kreq *k = kreq_create();
+	bool asked;
+
+	k->req.pid = thread;
+	vfs_getattr(vfs, &k->req, nodeid, 0);
+	asked = !k->done;
+	if (asked)
+		fake_attr(fake_call("stat"), BE_OK, &now);
+	ck_assert(k->done && k->st.st_size == 5);
+	return asked;
+}
+
+static uint64_t lookup_of(pid_t thread)
+{
+	struct be_attr now = fake_reg(5, 1000);
+	struct kreq *k = kreq_create();
+
+	k->req.pid = thread;
+	vfs_lookup(vfs, &k->req, VFS_ROOT, "a");
+	fake_attr(fake_call("stat"), BE_OK, &now);
+	return k->entry.nodeid;
+}
+
+START_TEST(dir_cache_no_asks_once_for_one_stat)
+{
+	// the kernel's getattr behind the lookup of the same stat(2) is answered; any other asks
+	uint64_t n;
+
+	fake_setup(no_cache);
+	n = lookup_of(7);
+	ck_assert(!getattr_asks(n, 7));
+	ck_assert(getattr_asks(n, 7));
+	lookup_of(7);
+	ck_assert(getattr_asks(n, 8));
+	lookup_of(7);
+	fake_pass(11);
+	ck_assert(getattr_asks(n, 7));
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(listing_answers_lookups)
 {
 	// a complete listing answers names that are there and names that are not
@@ -566,13 +611,13 @@ END_TEST
 
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
            absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
-           negative_timeout_wins, dir_cache_no_asks_every_time, listing_answers_lookups,
-           own_changes_update_the_listing, overtaken_listing_is_not_installed,
-           rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
-           replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
-           file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale,
-           a_program_is_sent_back_once_for_each_open, rename_gives_the_new_path_its_number,
-           link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
-           a_signal_is_answered_when_the_server_is_silent,
+           negative_timeout_wins, dir_cache_no_asks_every_time, dir_cache_no_asks_once_for_one_stat,
+           listing_answers_lookups, own_changes_update_the_listing,
+           overtaken_listing_is_not_installed, rewinddir_lists_anew_when_stale,
+           huge_directory_streams_in_bounded_memory, replaced_file_is_a_new_node,
+           file_changed_in_place_keeps_its_node, file_that_grows_meanwhile_is_not_replaced,
+           open_of_a_replaced_file_is_estale, a_program_is_sent_back_once_for_each_open,
+           rename_gives_the_new_path_its_number, link_shows_two_names_of_one_node,
+           a_killed_program_is_answered_at_once, a_signal_is_answered_when_the_server_is_silent,
            the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it,
            who_gave_up_reading_a_directory_may_close_it)
