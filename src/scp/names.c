@@ -3,7 +3,8 @@
  * Attributes and changes of names. Each is one request; after a lost reply it is said again, where
  * needed in other words, so that what the first one has done counts as done: a name that is gone is
  * removed, a link that is there with the same target is made, a file that is at the new name only is
- * renamed. A directory that is there may be somebody else's (it is used as a lock): EEXIST.
+ * renamed. A directory that is there may be somebody else's, who uses it as a lock: it is ours where
+ * everything speaks for it, else EEXIST.
  * Owner: the loop.
  */
 #include <errno.h>
@@ -13,11 +14,15 @@
 #include <time.h>
 
 #include "shell_parts.h"
+#include "util/num.h"
+
+#define CLOCK_SLACK_S 2 /* whole seconds, and the way of the answer */
 
 struct name_op {
 	struct shell_req req; /* first */
 	struct scp_shell *sh;
 	void *arg;
+	uint32_t mode; /* mkdir */
 	union {
 		be_attr_fn *attr_done;
 		be_status_fn *status_done;
@@ -241,14 +246,69 @@ int shell_link(struct backend *b, const char *from, const char *to, be_attr_fn *
 	return submit_attr(b, &text, &again, done, arg);
 }
 
+/*
+ * The directory is there that a mkdir whose answer was lost was to make: empty, and the login's. Was it
+ * made while the request was on its way, with no more rights than it asked for? The body is the
+ * server's time, which its age is told by, and the attributes.
+ */
+static bool made_by_us(const struct name_op *op, const struct shell_reply *reply)
+{
+	const struct shell_req *r = &op->req;
+	const char *end = memchr(reply->body, '\n', reply->len);
+	size_t len = end ? (size_t)(end - reply->body) : 0;
+	int64_t now_ms = op->sh->clock->now_ms, age_s;
+	char number[24] = "";
+	struct be_attr a;
+	uint64_t now_s;
+
+	if (!r->lost_count || len >= sizeof(number))
+		return false;
+	memcpy(number, reply->body, len);
+	if (num_parse_u64(number, 10, 0, INT64_MAX, &now_s) != 0 ||
+	    !shell_attr(op->sh, reply, &a, NULL))
+		return false;
+	age_s = (int64_t)now_s - (int64_t)a.mtime;
+	return !(a.mode & 0777 & ~op->mode) &&
+	       age_s <= (now_ms - r->since_ms) / 1000 + CLOCK_SLACK_S &&
+	       age_s >= (now_ms - r->lost_ms) / 1000 - CLOCK_SLACK_S;
+}
+
+static void mkdir_answered(struct shell_req *r, const struct shell_reply *reply)
+{
+	struct shell_reply said = *reply;
+
+	if (reply->st.code == BE_ERRNO && reply->st.err == EEXIST) {
+		said.st.text = "it is there";
+		if (made_by_us(op_of(r), reply))
+			said.st = (struct be_status){.code = BE_OK, .text = ""};
+	}
+	attr_answered(r, &said);
+}
+
 int shell_mkdir(struct backend *b, const char *path, uint32_t mode, be_attr_fn *done, void *arg)
 {
-	struct buf text = BUF_INIT;
+	struct buf text = BUF_INIT, again = BUF_INIT;
+	struct name_op *op;
 
 	buf_addf(&text, "mkdir -m %o ", mode & 07777);
 	add_path(&text, "", path, " 2>&1 </dev/null");
 	add_attr(&text, path);
-	return submit_attr(b, &text, NULL, done, arg);
+
+	buf_addf(&again, "if m=$(mkdir -m %o ", mode & 07777);
+	add_path(&again, "", path, " 2>&1 </dev/null); then ");
+	add_path(&again, "S ", path, "; R $?; ");
+	add_path(&again, "elif [ -d ", path, " ]");
+	add_path(&again, " && [ ! -h ", path, " ]");
+	add_path(&again, " && [ -O ", path, " ]");
+	add_path(&again, " && [ -z \"$(ls -A ", path, " </dev/null)\" ]; then ");
+	add_path(&again, "date +%s </dev/null; S ", path, "; R e17; ");
+	buf_add_str(&again, "else printf %s \"$m\"; R 1; fi\n");
+	op = submit(b, &text, &again, mkdir_answered, arg);
+	if (!op)
+		return -ENOMEM;
+	op->mode = mode;
+	op->attr_done = done;
+	return 0;
 }
 
 /* Gone is gone, whoever it was that did it. */

@@ -142,6 +142,7 @@ void shell_lose(struct scp_shell *sh)
 		struct shell_req *r = list_entry(e, struct shell_req, entry);
 
 		r->lost_count++;
+		r->lost_ms = sh->clock->now_ms;
 		if (r->setup)
 			answer_lost(r);
 	}

@@ -31,6 +31,7 @@ struct shell_req {
 	bool setup;    /* part of connecting: lost with the connection */
 	unsigned lost_count;
 	int64_t since_ms;
+	int64_t lost_ms; /* the last time */
 };
 
 enum shell_state {

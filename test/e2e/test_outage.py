@@ -72,11 +72,14 @@ def in_sub(outage, name, first=0):
 def test_what_waits_goes_on_when_the_network_is_back(who, outage):
     outage.begin()
     programs = blocked(who, outage, 5, contents, lambda i: outage.dir / f"f{i}") + \
-        blocked(who, outage, 3, os.mkdir, in_sub(outage, "d")) + \
         blocked(who, outage, 5, write, in_sub(outage, "w", 3), b"written")
+    making = blocked(who, outage, 3, os.mkdir, in_sub(outage, "d"))
     outage.end()
     for program in programs:
         assert program.result(HANG) == 0
+    codes = {program.result(HANG) for program in making}
+    # On a slow machine the loss is noticed, and what the old server makes much later may be another's.
+    assert codes <= ({0, errno.EEXIST} if "connection lost" in outage.mount.log_text() else {0})
     for i in range(5):
         assert (outage.base / f"sub{3 + i}/w").read_bytes() == b"written"
 

@@ -71,6 +71,20 @@ def test_silent_network_is_noticed(who, outage):
     assert connected(who, outage.mount)
 
 
+@pytest.mark.parametrize("used", [False, True], ids=["empty", "used"])
+def test_directory_whose_answer_was_lost(who, outage, used):
+    """It is ours; but where somebody has put something in it, it may be another's lock."""
+    place = outage.base / "sub1" / "d"
+    who.call(os.path.exists, outage.dir / "sub1" / "d")
+    outage.relay.command("hold down on")
+    program = Program(who, errno_of, os.mkdir, outage.dir / "sub1" / "d")
+    wait_until(place.is_dir, what="the server makes it")
+    if used:
+        (place / "somebody").touch()
+    outage.relay.command("cut")
+    assert program.result(HANG) == (errno.EEXIST if used else 0)
+
+
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_transfers_go_on_after_cuts(who, outage, direction):
     """Cut three times in the middle of a file, in its first, later and last bytes."""

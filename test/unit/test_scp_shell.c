@@ -317,6 +317,64 @@ START_TEST(a_change_whose_answer_was_lost_is_said_in_other_words)
 }
 END_TEST
 
+/* A mkdir of mode 0755, said at 1 s, lost at 5 s and answered at 10 s. */
+static void expect_mkdir(const char *said, size_t len, enum be_code code)
+{
+	setup();
+	check_allow_errors();
+	ck_assert_int_eq(r.be->ops->mkdir(r.be, "/r/d", 0755, got_attr, &g), 0);
+	r.clock.now_ms = 5000;
+	raw_cut(&r);
+	ck_assert_ptr_nonnull(strstr((char *)r.sent.bytes, "[ -O '/r/d' ]"));
+	r.clock.now_ms = 10000;
+	raw_say(&r, said, len, len);
+	ck_assert_uint_eq(g.count, 1);
+	ck_assert_msg(g.st.code == code, "%s", said);
+	ck_assert(g.has_attr == (code == BE_OK));
+	raw_finish(&r);
+}
+
+START_TEST(a_directory_is_ours_if_everything_speaks_for_it)
+{
+	/* the server's clock is another one: the directory's age counts */
+	static const struct {
+		const char *said;
+		size_t len;
+		enum be_code code;
+	} cases[] = {
+	    {SAID("41ed 4096 0 0 5 6 2 7 8\n\0"
+	          "0\0"),
+	     BE_OK},
+	    {SAID("77\n41ed 4096 0 0 5 70 2 7 8\n\0"
+	          "e17\0"),
+	     BE_OK},
+	    {SAID("77\n41c0 4096 0 0 5 66 2 7 8\n\0"
+	          "e17\0"),
+	     BE_OK},
+	    /* made before it was asked for, and after the loss */
+	    {SAID("77\n41ed 4096 0 0 5 65 2 7 8\n\0"
+	          "e17\0"),
+	     BE_ERRNO},
+	    {SAID("77\n41ed 4096 0 0 5 75 2 7 8\n\0"
+	          "e17\0"),
+	     BE_ERRNO},
+	    /* others may write there */
+	    {SAID("77\n41fd 4096 0 0 5 70 2 7 8\n\0"
+	          "e17\0"),
+	     BE_ERRNO},
+	    {SAID("soon\n41ed 4096 0 0 5 70 2 7 8\n\0"
+	          "e17\0"),
+	     BE_ERRNO},
+	    {SAID("mkdir: can't create directory '/r/d': File exists\n\0"
+	          "1\0"),
+	     BE_ERRNO},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		expect_mkdir(cases[i].said, cases[i].len, cases[i].code);
+}
+END_TEST
+
 START_TEST(what_is_given_up_swallows_its_answer)
 {
 	struct be_list *l;
@@ -348,4 +406,4 @@ CHECK_MAIN("scp_shell", what_a_login_prints_is_not_an_answer, an_endless_banner_
            nonsense_ends_the_connection_and_the_question_is_asked_again,
            attributes_that_make_no_sense_are_none, listings_hold_no_name_that_leads_elsewhere,
            file_data_may_look_like_anything, a_change_whose_answer_was_lost_is_said_in_other_words,
-           what_is_given_up_swallows_its_answer)
+           a_directory_is_ours_if_everything_speaks_for_it, what_is_given_up_swallows_its_answer)
