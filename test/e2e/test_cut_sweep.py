@@ -7,6 +7,7 @@ relay knows requests from replies and cuts at a chosen one; through SSH it cuts 
 What the old server had received when it was cut off, and carries out after the new one has got newer data, is no part of the
 promise: there is no second server before the first has ended."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -44,9 +45,19 @@ def snapshot(top):
     return found
 
 
+def run_and_deliver(top):
+    """With -o async the tree is what it should be behind a barrier, which may tell of the unlinked file."""
+    seen = run(top)
+    fd = os.open(top, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(fd)
+    os.close(fd)
+    return seen
+
+
 class Sweep:
-    def __init__(self, who, mount, base, relay):
-        self.who, self.mount, self.base, self.relay = who, mount, base, relay
+    def __init__(self, who, mount, base, relay, function=run):
+        self.who, self.mount, self.base, self.relay, self.function = who, mount, base, relay, function
         self.serial = 0
         self.excused = []
         self.expected = self.tree = None
@@ -63,7 +74,7 @@ class Sweep:
         self.relay.command("reset")
         if arm:
             self.relay.command(arm)
-        program = Program(self.who, run, self.mount.dir / name)
+        program = Program(self.who, self.function, self.mount.dir / name)
         try:
             fired = self._watch(program, arm, release)
             seen = program.result(HANG)
@@ -149,10 +160,12 @@ def test_at_every_frame(direct_sweep, form, release):
     direct_sweep.everywhere(form, count, release, first=1 + sum(map(ord, form)) % STEP)
 
 
-def test_at_random_bytes_through_ssh(who, sshd, mounter, relays, base):
+@pytest.mark.parametrize("function, options", [(run, []), (run_and_deliver, ["-o", "async"])], ids=["default", "async"])
+def test_at_random_bytes_through_ssh(who, sshd, mounter, relays, base, function, options):
     """100 cuts, 100 stalls that end with a cut; with handshake and login counted too."""
     relay = relays(sshd.port)
-    sweep = Sweep(who, mounter(who, sshd.target(who, base), login_args(sshd, who, port=relay.port)), base, relay)
+    args = [*login_args(sshd, who, port=relay.port), *options]
+    sweep = Sweep(who, mounter(who, sshd.target(who, base), args), base, relay, function)
     sweep.once()
     sweep.once()
     stats = relay.stats()
