@@ -116,6 +116,7 @@ static void set_begin(void *arg, const struct be_status *st)
 static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *done, void *arg)
 {
 	struct set_later *s = calloc(1, sizeof(*s));
+	int err;
 
 	if (!s)
 		return -ENOMEM;
@@ -124,12 +125,16 @@ static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *do
 	s->want = *want;
 	s->done = done;
 	s->arg = arg;
-	if (answer_status(f->a, set_begin, s, 0) < 0) {
+	/* At once where it can be: nothing that is asked of the file later may come before it. */
+	if (f->state == AFILE_OPEN)
+		err = f->a->ops->fsetattr(f->a->below, f->below, want, set_answered, s);
+	else
+		err = answer_status(f->a, set_begin, s, 0);
+	if (err)
 		free(s);
-		return -ENOMEM;
-	}
-	f->hold_count++;
-	return 0;
+	else
+		f->hold_count++;
+	return err;
 }
 
 /* Takes permissions away: not acknowledged before it is so, when the file is there already. */

@@ -167,9 +167,10 @@ static void linked(void *arg, const struct be_status *st, const struct be_attr *
 	entry_parent_changed(v, op->node);
 	/* v3 shows no count: two names are certain, more were known or are not. */
 	n->nlink = (n->nlink ? n->nlink : 1) + 1;
-	node_changed(v, n);
+	/* What was changed since is not in the answer: it asks by name. */
 	if (a)
-		attr_update(v, n, a, n->change_count, op->since_ms);
+		attr_update(v, n, a, op->known_count, op->since_ms);
+	node_changed(v, n);
 	listing_add(v, op->node, name, a);
 	if (name_set(v, op->node, name, n, expires_ms) < 0)
 		op_fail(op, -ENOMEM);
@@ -193,6 +194,7 @@ void vfs_link(struct vfs *v, struct vfs_req *req, uint64_t nodeid, uint64_t new_
 	if (!n || !op_on_name(op, node_find(v, new_parent), new_name))
 		return;
 	op->node2 = node_ref(n);
+	op->known_count = node_asked_count(n);
 	op->path2 = op->path;
 	op->path = node_path(v, n, NULL, &err);
 	if (!op->path) {
