@@ -297,12 +297,12 @@ void async_correct(struct async *a, const struct change *c, const char *path,
 {
 	struct node *n;
 
-	/* Only the last word counts, and only for a file that is not being written. */
-	if (!attr || pname_last(c->at.name) || c->err)
+	if (!attr || c->err)
 		return;
+	/* Only the last word on any of its names counts, and only for a file that is not being written. */
 	n = async_node(a->v, path);
-	if (!n || n->dirty || !list_empty(&n->files) || attr_is_dir(attr) ||
-	    attr_same_file(&n->attr, attr))
+	if (!n || !async_is_settled(a, n) || n->dirty || !list_empty(&n->files) ||
+	    attr_is_dir(attr) || attr_same_file(&n->attr, attr))
 		return;
 	n->change_count++;
 	if (n->attr.size != attr->size || n->attr.mtime != attr->mtime)

@@ -62,18 +62,29 @@ static void set_answered(void *arg, const struct be_status *st, const struct be_
 	struct set_later *s = arg;
 	struct afile *f = s->f;
 
-	if (st->code == BE_OK) {
-		async_merge(&f->attr, &s->want);
-		if (s->want.valid & BE_ATTR_SIZE)
-			f->attr.size = s->want.size;
-		if (s->want.valid & BE_ATTR_TIMES)
-			f->want &= ~(uint32_t)BE_ATTR_TIMES;
-		afile_show(f);
-	}
+	if (st->code != BE_OK)
+		afile_share(f); /* only the server knows what it is */
 	s->done(s->arg, st, f->ours && st->code == BE_OK ? &f->attr : attr);
 	f->hold_count--;
 	free(s);
 	afile_reap(f);
+}
+
+/* The file is what it will be at once, as what is asked of it next comes behind this. */
+static int set_now(struct set_later *s)
+{
+	struct afile *f = s->f;
+	int err = f->a->ops->fsetattr(f->a->below, f->below, &s->want, set_answered, s);
+
+	if (err)
+		return err;
+	async_merge(&f->attr, &s->want);
+	if (s->want.valid & BE_ATTR_SIZE)
+		f->attr.size = s->want.size;
+	if (s->want.valid & BE_ATTR_TIMES)
+		f->want &= ~(uint32_t)BE_ATTR_TIMES;
+	afile_show(f);
+	return 0;
 }
 
 static void set_passed(struct change *c)
@@ -84,12 +95,11 @@ static void set_passed(struct change *c)
 static void set_end(struct change *c)
 {
 	struct set_later *s = list_entry(c, struct set_later, change);
-	struct async *a = s->f->a;
 	int err = c->err ? c->err : s->f->below ? 0 : -EIO;
 	struct be_status st;
 
 	if (!err)
-		err = a->ops->fsetattr(a->below, s->f->below, &s->want, set_answered, s);
+		err = set_now(s);
 	st = async_status(err);
 	if (err)
 		set_answered(s, &st, NULL);
@@ -127,7 +137,7 @@ static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *do
 	s->arg = arg;
 	/* At once where it can be: nothing that is asked of the file later may come before it. */
 	if (f->state == AFILE_OPEN)
-		err = f->a->ops->fsetattr(f->a->below, f->below, want, set_answered, s);
+		err = set_now(s);
 	else
 		err = answer_status(f->a, set_begin, s, 0);
 	if (err)

@@ -50,6 +50,9 @@ bool random_refused(void);
 /* The program has called for a rename of what is now `f`: nothing less may come to be under the new name. */
 void random_renamed(int from, int to, const struct content *f);
 
+/* It has been told of a failure: what it called for before may be carried out in part. */
+void random_any_rename(void);
+
 unsigned random_below(unsigned bound);
 bool random_chance(unsigned percent);
 

@@ -55,6 +55,7 @@ static bool succeeds(struct kreq *k, const char *what)
 	random_tell("%s: error %d\n", what, err);
 	must(random_refused(), "without a reason\n");
 	error_count++;
+	random_any_rename();
 	return false;
 }
 
@@ -408,8 +409,8 @@ static void op_set(void)
 	unsigned what = random_chance(50) ? VFS_SET_MODE : VFS_SET_ATIME | VFS_SET_MTIME;
 
 	st.st_mtim.tv_sec = 900000 + random_below(1000);
-	random_tell("%u: set %s %o of %s\n", op_number, what & VFS_SET_MODE ? "mode" : "times",
-	            st.st_mode, d ? "a descriptor" : random_names[i]);
+	random_tell("%u: set %s %o of %s %d\n", op_number, what & VFS_SET_MODE ? "mode" : "times",
+	            st.st_mode, d ? "descriptor" : random_names[i], d ? (int)(d - fds) : 0);
 	if (d)
 		set(d->file, d->fh, &st, what);
 	else if (do_lookup(i))
