@@ -90,6 +90,12 @@ static void see_cached(struct vfs *v, const char *name, struct seen *s)
 	}
 }
 
+void async_node_attr(const struct node *n, struct be_attr *attr)
+{
+	if (n->attr.valid && (n->attr.mode & S_IFMT) == (attr->mode & S_IFMT))
+		*attr = n->attr;
+}
+
 struct seen async_see(struct async *a, const char *path)
 {
 	struct seen s = {.what = SEEN_UNKNOWN};
@@ -117,6 +123,8 @@ struct seen async_see(struct async *a, const char *path)
 
 		s.node = d ? d->node : NULL;
 	}
+	if (s.what == SEEN_PRESENT && s.node)
+		async_node_attr(s.node, &s.attr);
 	return s;
 }
 

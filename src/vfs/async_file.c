@@ -49,6 +49,7 @@ static struct afile *afile_create(struct async *a, const char *path, uint32_t fl
 	f->mode = mode;
 	list_init(&f->entry);
 	list_init(&f->in_held);
+	list_init(&f->in_sent);
 	list_init(&f->pieces);
 	change_init(&f->change, CHANGE_FILE, afile_sent, afile_end);
 	f->change.wanted = afile_wanted;
@@ -64,6 +65,7 @@ void afile_reap(struct afile *f)
 		return;
 	list_del(&f->entry);
 	list_del(&f->in_held);
+	list_del(&f->in_sent);
 	free(f->path);
 	free(f);
 }
@@ -149,6 +151,20 @@ void async_tell(struct async *a, uint64_t nodeid)
 	}
 }
 
+int async_wait_writes(struct async *a, struct change *c, uint64_t nodeid)
+{
+	int r = 0;
+
+	list_for_each(e, &a->sent_files) {
+		struct afile *f = list_entry(e, struct afile, in_sent);
+
+		if (r == 0 && nodeid && f->nodeid == nodeid && f->change.active &&
+		    f->change.kind == CHANGE_FILE && &f->change != c && f->change.at.name)
+			r = pending_add_alias(&a->pending, c, f->change.at.name->path);
+	}
+	return r;
+}
+
 /* Something is on its way: until it is answered the name waits. */
 void afile_stand_for(struct afile *f)
 {
@@ -221,6 +237,10 @@ static int open_below(struct afile *f, be_open_fn *done, void *arg)
 	f->opened_arg = arg;
 	f->change.kind = changes ? CHANGE_FILE : CHANGE_ASK;
 	r = pending_add(p, &f->change, f->path, NULL);
+	if (r == 0 && async_wait_writes(f->a, &f->change, f->nodeid) < 0) {
+		change_cancel(&f->change);
+		r = -ENOMEM;
+	}
 	if (r < 0) {
 		free(f->path);
 		free(f);

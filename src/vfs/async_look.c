@@ -214,7 +214,8 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 {
 	struct async *a = async_of(b);
 	int64_t now_ms = a->v->clock->now_ms;
-	struct node *n = list_empty(&a->open_files) ? NULL : async_node(a->v, path);
+	struct node *n =
+	    a->pending.count || !list_empty(&a->open_files) ? async_node(a->v, path) : NULL;
 	struct be_attr attr;
 	struct seen s;
 	struct ask *q;
@@ -224,6 +225,8 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 	switch (pending_state(&a->pending, path, &attr)) {
 	case PNAME_MADE:
 	case PNAME_CHANGED:
+		if (n)
+			async_node_attr(n, &attr);
 		return answer_attr(a, done, arg, 0, &attr);
 	case PNAME_ABSENT:
 		return answer_attr(a, done, arg, -ENOENT, NULL);

@@ -191,7 +191,11 @@ static int add_aliases(struct task *t, const struct node *n)
 	struct vfs *v = t->a->v;
 	int r = 0, err;
 
-	if (!n || n->names.next == n->names.prev)
+	if (!n)
+		return 0;
+	if (async_wait_writes(t->a, &t->change, n->nodeid) < 0)
+		return -ENOMEM;
+	if (n->names.next == n->names.prev)
 		return 0;
 	list_for_each(e, &n->names) {
 		struct name *d = list_entry(e, struct name, in_node);

@@ -28,6 +28,7 @@ struct async {
 	struct timer answer_timer;
 	struct list held; /* struct afile.in_held: closed and not yet sent, oldest first */
 	struct timer hold_timer;
+	struct list sent_files; /* struct afile.in_sent: what the server has been asked to open */
 	struct list open_files; /* struct afile.entry: what vfs has open, or has asked to */
 
 	/* Who the server takes us for, learned from the first thing made. */
@@ -100,6 +101,12 @@ struct seen {
 };
 
 struct seen async_see(struct async *a, const char *path);
+
+/*
+ * `attr` is what a name with something pending shows; `n` is what vfs knows under it, which follows what is
+ * done to the file under other names, too.
+ */
+void async_node_attr(const struct node *n, struct be_attr *attr);
 
 /* The node of a path that vfs knows, or NULL. */
 struct node *async_node(struct vfs *v, const char *path);
@@ -176,6 +183,9 @@ void async_file_moved(struct async *a, const char *from, const char *to);
 
 /* The content of node `nodeid` is no longer what a single descriptor has made of it. */
 void async_share(struct async *a, uint64_t nodeid);
+
+/* `c`, which is pending, waits for what is on its way to node `nodeid` under names that it may have lost. */
+int async_wait_writes(struct async *a, struct change *c, uint64_t nodeid);
 
 /* Before the server is asked what node `nodeid` is: what open files of it have still to tell goes first. */
 void async_tell(struct async *a, uint64_t nodeid);

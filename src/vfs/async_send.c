@@ -286,6 +286,7 @@ void afile_sent(struct change *c)
 	int err = f->opened ? pending_take_error(&a->pending, f->path) : 0;
 
 	f->state = AFILE_OPENING;
+	list_push_back(&a->sent_files, &f->in_sent);
 	if (!err)
 		err = a->ops->open(a->below, f->path, f->flags, mode, f->nodeid, f->ahead_len,
 		                   afile_where, f, opened, f);
