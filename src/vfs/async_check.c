@@ -305,9 +305,9 @@ void async_correct(struct async *a, const struct change *c, const char *path,
 {
 	struct node *n;
 
-	if (!attr || c->err)
-		return;
 	/* Only the last word on any of its names counts, and only for a file that is not being written. */
+	if (!attr || c->err || pname_last(c->at.name))
+		return;
 	n = async_node(a->v, path);
 	if (!n || !async_is_settled(a, n) || n->dirty || !list_empty(&n->files) ||
 	    attr_is_dir(attr) || attr_same_file(&n->attr, attr))
