@@ -92,7 +92,7 @@ static void see_cached(struct vfs *v, const char *name, struct seen *s)
 
 void async_node_attr(const struct node *n, struct be_attr *attr)
 {
-	if (n->attr.valid && (n->attr.mode & S_IFMT) == (attr->mode & S_IFMT))
+	if (n->attr.valid && attr_is_reg(&n->attr) && attr_is_reg(attr))
 		*attr = n->attr;
 }
 

@@ -158,8 +158,9 @@ static void task_end(struct change *c)
 		t->status_fn(t->arg, &st);
 	if (c->postponed && c->err)
 		async_failed(t->a, c, kinds[c->kind].words, c->kind == CHANGE_SETATTR);
-	else if (c->postponed && t->attr_ok)
-		async_correct(t->a, c, c->kind == CHANGE_LINK ? t->path2 : t->path, &t->attr);
+	else if (c->postponed && t->attr_ok &&
+	         c->kind != CHANGE_LINK) /* it changes no attributes */
+		async_correct(t->a, c, t->path, &t->attr);
 	task_free(t);
 }
 

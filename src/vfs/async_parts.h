@@ -104,7 +104,7 @@ struct seen async_see(struct async *a, const char *path);
 
 /*
  * `attr` is what a name with something pending shows; `n` is what vfs knows under it, which follows what is
- * done to the file under other names, too.
+ * done to a file under other names, too.
  */
 void async_node_attr(const struct node *n, struct be_attr *attr);
 
