@@ -50,6 +50,7 @@ static struct afile *afile_create(struct async *a, const char *path, uint32_t fl
 	list_init(&f->entry);
 	list_init(&f->in_held);
 	list_init(&f->in_sent);
+	list_init(&f->sets);
 	list_init(&f->pieces);
 	change_init(&f->change, CHANGE_FILE, afile_sent, afile_end);
 	f->change.wanted = afile_wanted;

@@ -54,6 +54,7 @@ struct afile {
 	size_t pieces_len;
 	unsigned piece_count;
 	unsigned unacked_count;
+	struct list sets;    /* changes of attributes that wait until it is open */
 	unsigned hold_count; /* calls that need it */
 	bool told;           /* the failure of the change under way has been reported */
 	int bad;             /* that failure, negative errno */

@@ -50,7 +50,8 @@ bool async_file_fold(struct async *a, const char *path, const struct be_attr *wa
 
 /* A change of attributes that waits until the file is there. */
 struct set_later {
-	struct change change;
+	struct change change; /* of the first one in afile.sets: it waits for all */
+	struct list entry;    /* afile.sets, in program order */
 	struct afile *f;
 	struct be_attr want;
 	be_attr_fn *done;
@@ -94,15 +95,23 @@ static void set_passed(struct change *c)
 
 static void set_end(struct change *c)
 {
-	struct set_later *s = list_entry(c, struct set_later, change);
-	int err = c->err ? c->err : s->f->below ? 0 : -EIO;
-	struct be_status st;
+	struct afile *f = list_entry(c, struct set_later, change)->f;
+	int failed = c->err ? c->err : f->below ? 0 : -EIO;
 
-	if (!err)
-		err = set_now(s);
-	st = async_status(err);
-	if (err)
-		set_answered(s, &st, NULL);
+	f->hold_count++;
+	while (!list_empty(&f->sets)) {
+		struct set_later *s = list_entry(f->sets.next, struct set_later, entry);
+		struct be_status st;
+		int err;
+
+		list_del(&s->entry);
+		err = failed ? failed : set_now(s);
+		st = async_status(err);
+		if (err)
+			set_answered(s, &st, NULL);
+	}
+	f->hold_count--;
+	afile_reap(f);
 }
 
 static void set_begin(void *arg, const struct be_status *st)
@@ -136,15 +145,20 @@ static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *do
 	s->done = done;
 	s->arg = arg;
 	/* At once where it can be: nothing that is asked of the file later may come before it. */
-	if (f->state == AFILE_OPEN)
+	if (!list_empty(&f->sets))
+		err = 0;
+	else if (f->state == AFILE_OPEN)
 		err = set_now(s);
 	else
 		err = answer_status(f->a, set_begin, s, 0);
-	if (err)
+	if (err) {
 		free(s);
-	else
-		f->hold_count++;
-	return err;
+		return err;
+	}
+	if (!list_empty(&f->sets) || f->state != AFILE_OPEN)
+		list_push_back(&f->sets, &s->entry);
+	f->hold_count++;
+	return 0;
 }
 
 /* Takes permissions away: not acknowledged before it is so, when the file is there already. */
@@ -166,7 +180,7 @@ int async_fsetattr(struct backend *b, struct be_file *file, const struct be_attr
 		async_share(a, f->nodeid); /* what they know of it is about to be old */
 	if (!f->ours && f->state == AFILE_OPEN && !(f->flags & BE_WRITE))
 		return a->ops->fsetattr(a->below, f->below, want, done, arg);
-	if (f->shared || !async_may_change(a, &f->attr, want) ||
+	if (f->shared || !list_empty(&f->sets) || !async_may_change(a, &f->attr, want) ||
 	    (f->state != AFILE_KEPT && restricts(f, want)) || !async_may_postpone(a, 0))
 		return set_later(f, want, done, arg);
 	if (f->state != AFILE_OPEN)
