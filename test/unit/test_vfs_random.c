@@ -16,7 +16,7 @@
 
 #define FD_COUNT   3
 #define OP_COUNT   150 /* of a seed */
-#define SEED_COUNT 200
+#define SEED_COUNT 100
 #define ASIDE_MAX  8 /* questions that run beside the program */
 
 static struct content *seen[RANDOM_NAME_COUNT];
@@ -37,6 +37,29 @@ static bool changing;        /* the program's call under way may change a size *
 static unsigned error_count; /* that the program was told of */
 static unsigned op_number;
 
+/* Requests are large: they are used again. */
+static struct kreq *spares[ASIDE_MAX + 8];
+static unsigned spare_count;
+
+static struct kreq *request(void)
+{
+	struct kreq *k = spare_count ? spares[--spare_count] : malloc(sizeof(*k));
+
+	ck_assert_ptr_nonnull(k);
+	memset(k, 0, offsetof(struct kreq, bytes));
+	k->name_count = k->name_max = 0;
+	k->req.pid = k->req.program = 7;
+	return k;
+}
+
+static void give_back(struct kreq *k)
+{
+	if (spare_count < sizeof(spares) / sizeof(spares[0]))
+		spares[spare_count++] = k;
+	else
+		free(k);
+}
+
 /* What the program sees, as long as the server does what it is asked. */
 #define expect(what, ...)                                                                          \
 	do {                                                                                       \
@@ -49,7 +72,7 @@ static bool succeeds(struct kreq *k, const char *what)
 {
 	int err = k->err;
 
-	free(k);
+	give_back(k);
 	if (!err)
 		return true;
 	random_tell("%s: error %d\n", what, err);
@@ -57,17 +80,6 @@ static bool succeeds(struct kreq *k, const char *what)
 	error_count++;
 	random_any_rename();
 	return false;
-}
-
-static struct kreq *request(void)
-{
-	struct kreq *k = malloc(sizeof(*k));
-
-	ck_assert_ptr_nonnull(k);
-	memset(k, 0, offsetof(struct kreq, bytes));
-	k->name_count = k->name_max = 0;
-	k->req.pid = k->req.program = 7;
-	return k;
 }
 
 static void look_aside(void)
@@ -84,7 +96,7 @@ static void look_aside(void)
 		if (!s->k->err && !changing && s->version == s->file->version && st->st_ino)
 			expect((size_t)st->st_size == s->file->len, "beside: size %jd of %zu\n",
 			       (intmax_t)st->st_size, s->file->len);
-		free(s->k);
+		give_back(s->k);
 		s->k = NULL;
 	}
 }
@@ -154,7 +166,7 @@ static uint64_t do_lookup(int i)
 			f->nodeid = nodeid;
 		check_attr(f, &k->entry.st, "lookup");
 	}
-	free(k);
+	give_back(k);
 	return f ? nodeid : 0;
 }
 
@@ -234,7 +246,7 @@ static void op_open(void)
 	changing = flags & O_TRUNC;
 	k = try_open(nodeid, flags);
 	if (k->err == ESTALE) { /* the kernel looks again, once */
-		free(k);
+		give_back(k);
 		k = try_open(do_lookup(i), flags);
 	}
 	changing = false;
@@ -265,7 +277,7 @@ static void do_close(struct fd *d)
 	do_flush(d);
 	vfs_release(vfs, &k->req, d->fh);
 	wait_for(k);
-	free(k);
+	give_back(k);
 	d->file->open_count--;
 	d->file->writer_count -= (d->flags & O_ACCMODE) != O_RDONLY;
 	d->file = NULL;
@@ -508,9 +520,9 @@ static void op_list(void)
 	expect(there == count, "listing shows %u of %u names\n", there, count);
 	vfs_releasedir(vfs, &c->req, o->opened.fh);
 	wait_for(c);
-	free(o);
-	free(d);
-	free(c);
+	give_back(o);
+	give_back(d);
+	give_back(c);
 }
 
 static void op_pass(void)
@@ -560,8 +572,8 @@ static void do_barrier(void)
 	succeeds(k, "barrier");
 	vfs_releasedir(vfs, &c->req, o->opened.fh);
 	wait_for(c);
-	free(o);
-	free(c);
+	give_back(o);
+	give_back(c);
 }
 
 static void quiet(void)
@@ -590,8 +602,8 @@ static void begin(bool async, uint64_t seed)
 	vfs_mkdir(vfs, &k->req, VFS_ROOT, "warm", 0755); /* the journal sees who we are */
 	wait_for(k);
 	ck_assert_int_eq(k->err, 0);
-	free(g);
-	free(k);
+	give_back(g);
+	give_back(k);
 }
 
 static void run(bool async, bool refuses, uint64_t seed)
