@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,22 @@
 #include "program.h"
 #include "ssh/ssh_link.h"
 #include "util/log.h"
+
+/* Blocks of file data come from the heap, and as much of it is kept for the next ones: bytes. */
+#define HEAP_BLOCK_LEN_MAX (4 << 20)
+#define HEAP_KEEP_LEN      (16 << 20)
+
+/*
+ * By itself malloc gives the memory of every few blocks back to the kernel, which then clears a page for each 4 KiB
+ * of the next ones: 20,000 faults in a read of 256 MiB.
+ */
+static void keep_heap(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_LEN_MAX);
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEEP_LEN);
+#endif
+}
 
 static int print_version(void)
 {
@@ -173,6 +190,7 @@ int main(int argc, char *argv[])
 	int r;
 
 	fill_standard_descriptors();
+	keep_heap();
 	if (command_is(argc, argv))
 		return command_run(argc, argv);
 
