@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "vfs/append.h"
+#include "vfs/async.h"
 #include "vfs/attr.h"
 #include "vfs/whole.h"
 #include "vfs/walk.h"
@@ -97,6 +98,12 @@ void chunk_insert(struct chunk *c)
 		}
 	}
 	list_insert(at, &c->in_node);
+}
+
+/* The file is what we have written, whatever the server has of it yet. */
+static bool is_ours(struct vfs *v, const struct node *n)
+{
+	return n->dirty || (v->async && !async_is_settled(v->async, n));
 }
 
 /* The live chunk that holds byte `off`, or else *next_off is where the next one begins. */
@@ -191,6 +198,7 @@ static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *
 	c->off = off;
 	c->len = len;
 	c->in_flight = true;
+	c->early = is_ours(v, n);
 	list_init(&c->readers);
 	chunk_insert(c);
 	*err = v->ops->read(v->be, f->be, off, len, chunk_read, c);
@@ -222,6 +230,12 @@ static int fetch(struct file *f, uint64_t off, uint64_t end)
 		struct chunk *c = chunk_at(f->node, off, &next_off);
 		uint64_t stop = end < next_off ? end : next_off;
 
+		/* It may have overtaken a WRITE behind it, which makes a hole of what was the end. */
+		if (c && c->early && !c->in_flight && c->got_len < c->len && !c->err &&
+		    !is_ours(f->v, f->node)) {
+			chunk_free(c);
+			continue;
+		}
 		if (!c) {
 			size_t len = stop - off < unit ? (size_t)(stop - off) : unit;
 
@@ -361,7 +375,7 @@ static size_t piece_of(const struct node *n, const struct chunk *c, uint64_t off
 		end = end < chunk_end ? end : chunk_end;
 		end = end < n->attr.size ? end : n->attr.size;
 		end = end < off + sizeof(zeros) ? end : off + sizeof(zeros);
-		if (!n->dirty || end <= off)
+		if (end <= off || !is_ours(c->v, n))
 			return 0;
 	}
 	iov->iov_len = (size_t)(end - off);

@@ -361,6 +361,22 @@ static void give_answer(struct call *c)
 	free(r);
 }
 
+static bool is_io(const struct call *c)
+{
+	return strcmp(c->name, "read") == 0 || strcmp(c->name, "write") == 0;
+}
+
+/* Of one file, or of names; reads and writes where their ranges overlap. */
+static bool in_order(const struct call *before, const struct call *c)
+{
+	if (file_of(before) != file_of(c))
+		return false;
+	if (!is_io(before) || !is_io(c) || handles[(uintptr_t)before->file].append ||
+	    handles[(uintptr_t)c->file].append)
+		return true;
+	return before->off < c->off + c->len && c->off < before->off + before->len;
+}
+
 void random_step(void)
 {
 	struct call *ready[READY_MAX];
@@ -373,7 +389,7 @@ void random_step(void)
 		for (struct list *b = fake.calls.next; b != e; b = b->next) {
 			struct call *before = list_entry(b, struct call, entry);
 
-			if (file_of(before) != file_of(c))
+			if (!in_order(before, c))
 				continue;
 			first = false;
 			first_undone = first_undone && before->own;
