@@ -60,6 +60,9 @@ int async_take_error(struct async *a, struct be_file *f);
  */
 bool async_is_settled(struct async *a, const struct node *n);
 
+/* Bytes or attributes of `n` are on their way to the server. */
+bool async_is_writing(const struct async *a, const struct node *n);
+
 /* What is written to `f` stays here until its close, and goes to the server in one go with the file. */
 bool async_keeps(const struct be_file *f);
 

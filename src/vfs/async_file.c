@@ -152,6 +152,17 @@ void async_tell(struct async *a, uint64_t nodeid)
 	}
 }
 
+bool async_is_writing(const struct async *a, const struct node *n)
+{
+	list_for_each(e, &a->sent_files) {
+		const struct afile *f = list_entry(e, const struct afile, in_sent);
+
+		if (f->nodeid == n->nodeid && f->unacked_count)
+			return true;
+	}
+	return false;
+}
+
 int async_wait_writes(struct async *a, struct change *c, uint64_t nodeid)
 {
 	int r = 0;

@@ -103,7 +103,7 @@ void chunk_insert(struct chunk *c)
 /* The file is what we have written, whatever the server has of it yet. */
 static bool is_ours(struct vfs *v, const struct node *n)
 {
-	return n->dirty || (v->async && !async_is_settled(v->async, n));
+	return n->dirty || (v->async && async_is_writing(v->async, n));
 }
 
 /* The live chunk that holds byte `off`, or else *next_off is where the next one begins. */
