@@ -146,7 +146,11 @@ void op_answer_entry(struct op *op, struct node *n, int64_t expires_ms)
 	e.entry_timeout_ms = attr_kernel_entry_timeout(v, expires_ms);
 	n->looked_up_until_ms = v->clock->now_ms + e.entry_timeout_ms;
 	attr_shown(n);
-	n->shown_to = op->kind == OP_LOOKUP && e.attr_timeout_ms == 0 ? req->pid : 0;
+	/* What the server said to this very lookup, not what was known and has expired. */
+	n->shown_to = op->kind == OP_LOOKUP && e.attr_timeout_ms == 0 &&
+	                      n->told_ms >= op->since_ms && n->told_ms > n->changed_ms
+	                  ? req->pid
+	                  : 0;
 	n->shown_ms = v->clock->now_ms;
 	n->shown_count = n->change_count;
 	node_looked_up(n);
