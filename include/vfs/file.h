@@ -36,8 +36,8 @@ struct chunk {
 	int err;          /* negative errno of the read */
 	bool in_flight;
 	bool early; /* asked for while the server had not got all that we have written */
-	bool kept; /* written by us: stays when it was read, see kept.h */
-	bool dead; /* overtaken by a write or a truncation: serves who waits, then goes */
+	bool kept;  /* written by us: stays when it was read, see kept.h */
+	bool dead;  /* overtaken by a write or a truncation: serves who waits, then goes */
 };
 
 struct file {
