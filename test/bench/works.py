@@ -27,7 +27,7 @@ ROUND_TRIPS = {  # for the whole work
     "find": {"sshfs": 230, "rclone": 580}, "du": {"sshfs": 230, "rclone": 580}, "ls": {"sshfs": 230, "rclone": 580},
     "tar": {"sshfs": 980, "rclone": 3400, "scp": 1600},
     "cp in": {"sshfs": 900, "rclone": 1600, "scp": 900},
-    "rsync in": {"sshfs": 3300, "rclone": 3300},
+    "rsync in": {"sftpfs": 1050, "sshfs": 3300, "rclone": 3300},
     "rm": {"sshfs": 250, "rclone": 300},
     "cp out": {"sshfs": 5000, "rclone": 17000, "scp": 8000},
 }
