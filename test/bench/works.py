@@ -84,12 +84,13 @@ def expected_seconds(work, tool, link):
 
 
 def scale(work, tool, link, budget):
+    if work == "rm":
+        work = "cp in"  # of what that has made
     seconds = expected_seconds(work, tool, link)
     share = min(1.0, budget / seconds) if seconds > budget else 1.0
     made = Scale(share)
     count, name = {"find": (10, "dir{}"), "du": (10, "dir{}"), "ls": (10, "dir{}"), "cp out": (10, "dir{}"), "tar": (files.PARTS, "part{:02}"),
-                   "cp in": (files.NEW_PARTS, "part{:02}"), "rsync in": (files.NEW_PARTS, "part{:02}"),
-                   "rm": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
+                   "cp in": (files.NEW_PARTS, "part{:02}"), "rsync in": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
     if count:
         number = max(1, int(count * share))
         made.share = number / count
