@@ -34,18 +34,21 @@
 /* A file that was fetched and not opened for this long was a wrong guess. */
 #define LIFE_MS 5000
 
+/* It takes no room of those ahead any more. */
+static void file_uncount(struct walk_file *f)
+{
+	f->walk->file_count--;
+	f->walk->file_len -= f->len;
+}
+
 /* Out of the walk's accounts. */
 static void file_leave(struct walk_file *f)
 {
-	struct walk *w = f->walk;
-
-	if (!w)
+	if (!f->walk)
 		return;
 	list_del(&f->entry);
-	if (!f->mistaken) {
-		w->file_count--;
-		w->file_len -= f->len;
-	}
+	if (!f->mistaken)
+		file_uncount(f);
 	f->walk = NULL;
 }
 
@@ -237,9 +240,9 @@ void walk_file_hit(struct walk *w)
 	walk_file_pump(w);
 }
 
-static void limit_halve(struct walk *w, bool wrong)
+static void limit_halve(struct walk *w)
 {
-	if (wrong && w->file_limit > LIMIT_MIN)
+	if (w->file_limit > LIMIT_MIN)
 		w->file_limit /= 2;
 }
 
@@ -257,12 +260,12 @@ void walk_file_mistaken(struct walk *w)
 		if (f->mistaken)
 			continue;
 		f->mistaken = true;
-		w->file_count--;
-		w->file_len -= f->len;
+		file_uncount(f);
 		if (misses++ < LIMIT_MIN)
 			walk_miss(&w->file_score);
 	}
-	limit_halve(w, misses > 0);
+	if (misses)
+		limit_halve(w);
 }
 
 static bool may_be_fetched(const struct node *n)
@@ -354,7 +357,8 @@ void walk_file_sweep(struct walk *w)
 			refresh(f);
 		}
 	}
-	limit_halve(w, late);
+	if (late)
+		limit_halve(w);
 }
 
 void walk_file_end(struct walk *w)
