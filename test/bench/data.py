@@ -12,6 +12,7 @@ READERS = 8
 TREE_FILES, TREE_LEN = 2000, 33_000_000  # below 1 + 10 + 100 directories
 PART_FILES, PART_LEN, PARTS = 400, 7_000_000, 20
 NEW_FILES, NEW_PARTS = 200, 10
+HALF_PART = "half"  # of the first of the new ones, for slow tools on long links
 COLD_FILES = 200
 CLONED_FILES, CLONED_LEN = 50, 20_000  # how many, and the mean length
 
@@ -54,6 +55,12 @@ def make_parts(top, parts, count, total, seed):
     fill(places, count, total, seed)
 
 
+def make_half(part, half):
+    half.mkdir()
+    for path in sorted(part.iterdir())[::2]:
+        shutil.copy(path, half)
+
+
 def make_repository(top, count):
     make_parts(top / "files", max(5, count // 20), count, count * CLONED_LEN, 14)
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
@@ -77,6 +84,7 @@ class Data:
         make_tree(self.remote / "tree")
         make_parts(self.remote / "small", PARTS, PART_FILES, PART_LEN, 12)
         make_parts(self.local / "new", NEW_PARTS, NEW_FILES, PART_LEN // 2, 13)
+        make_half(self.local / "new" / "part00", self.local / "new" / HALF_PART)
         self.cloned_files = cloned_files
         make_repository(self.local / "repository", cloned_files)
         (self.remote / "cold").mkdir()

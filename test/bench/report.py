@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 
 import goals
-from works import TITLES
+from works import TITLES, once_trips
 
 OURS = "sftpfs"
 
@@ -47,13 +47,15 @@ class Results:
 
     def median(self, link, work, tool, key="seconds"):
         """Of the whole work: less was done by tools that would have taken too long. None: nothing was measured."""
-        values = []
-        for run in self.good(link, work, tool):
-            value = run.get(key)
-            if value is not None:
-                scaled = key in ("seconds", "up_bytes", "down_bytes", "round_trips", "cpu") and work != "stat"
-                values.append(value / run["share"] if scaled else value)
+        values = [self.of_whole(run, key) for run in self.good(link, work, tool) if run.get(key) is not None]
         return statistics.median(values) if values else None
+
+    @staticmethod
+    def of_whole(run, key):
+        if run["work"] == "stat" or key not in ("seconds", "up_bytes", "down_bytes", "round_trips", "cpu"):
+            return run[key]
+        once = min(run[key], {"seconds": run.get("once", 0), "round_trips": once_trips(run["work"], run["tool"])}.get(key, 0))
+        return once + (run[key] - once) / run["share"]
 
     def rate(self, link, work, tool):
         """bytes/s of the work that was done, in each direction"""
@@ -73,6 +75,11 @@ class Results:
     def tools(self, link):
         seen = {r["tool"] for r in self.runs if r["link"] == link}
         return [t for t in self.about["versions"] if t in seen]
+
+    def longest(self):
+        """[(seconds, run)], the longest first"""
+        took = [(r.get("copy", r["seconds"]), r) for r in self.runs if "error" not in r]  # stat: what its copy took
+        return sorted(took, key=lambda pair: -pair[0])
 
     def save(self, path):
         Path(path).write_text(json.dumps({"about": self.about, "runs": self.runs}, indent=1) + "\n")
@@ -145,6 +152,21 @@ def table(results, link, cell):
     return grid(rows) if len(rows) > 1 else ""
 
 
+def run_text(seconds, run):
+    return f"{seconds_text(seconds)} ({run['tool']}, {TITLES[run['work']]}, {run['link']})"
+
+
+def durations(results):
+    """What the benchmark itself took."""
+    runs = results.longest()
+    out = [f"Longest run: {run_text(*runs[0])}"] if runs else []
+    if results.about.get("seconds"):
+        out.append(f"All together: {results.about['seconds'] / 60:.1f} minutes, {len(results.runs)} runs")
+    limit = results.about.get("longest")
+    out += [f"LONGER than {limit} s: {run_text(*pair)}" for pair in runs if limit and pair[0] > limit]
+    return out
+
+
 def text(results):
     out = [f"Measured on: {results.about['machine']}"]
     out += [f"  {name}: {what}" for name, what in results.about["versions"].items()]
@@ -168,4 +190,5 @@ def text(results):
     if errors:
         out.append("\n## Failed\n")
         out += [f"- {r['tool']}, {TITLES[r['work']]}, {r['link']}: {r['error']}" for r in errors]
+    out += ["", *durations(results)]
     return "\n".join(out)

@@ -19,19 +19,32 @@ import data as files
 from data import MIB
 
 # What a tool gets through, roughly, so that slow ones can be given less: bytes of data in one round trip, and round trips
-# for one file or directory. The values come from runs at 50 ms; they decide how long a run takes, not what it says.
-READ_WINDOW = {"sshfs": 0.45e6, "rclone": 1.7e6, "scp": 1.9e6, "sftp": 1.7e6, "ssh tar": 1.9e6, "rsync": 1.9e6}
-WRITE_WINDOW = {"sshfs": 1.9e6, "rclone": 0.9e6, "scp": 1.7e6, "sftp": 1.7e6, "ssh tar": 1.9e6, "rsync": 1.9e6}
-INSIDE_WINDOW = {"sshfs": 0.4e6, "rclone": 0.6e6}
-ROUND_TRIPS = {  # for the whole work
-    "find": {"sshfs": 230, "rclone": 580}, "du": {"sshfs": 230, "rclone": 580}, "ls": {"sshfs": 230, "rclone": 580},
-    "tar": {"sshfs": 980, "rclone": 3400, "scp": 1600},
-    "cp in": {"sshfs": 900, "rclone": 1600, "scp": 900},
-    "rsync in": {"sftpfs": 1050, "sshfs": 3300, "rclone": 3300},
-    "rm": {"sshfs": 250, "rclone": 300},
-    "cp out": {"sshfs": 5000, "rclone": 17000, "scp": 8000},
+# for the whole work. The values come from runs at 50 and 200 ms; they decide how long a run takes, not what it says.
+READ_WINDOW = {"sshfs": 0.5e6, "rclone": 1.8e6, "scp": 1.8e6, "sftp": 1.8e6, "rsync": 1.9e6}
+WRITE_WINDOW = {"sshfs": 1.8e6, "rclone": 1.8e6, "scp": 1.8e6, "sftp": 1.8e6, "rsync": 1.9e6}
+WINDOWS = {
+    "read": READ_WINDOW, "read again": READ_WINDOW, "stat": READ_WINDOW, "write": WRITE_WINDOW,
+    "both ways": {"sshfs": 0.48e6, "rclone": 0.7e6}, "readers": {"sshfs": 1.7e6},
+    "cp inside": {"sshfs": 0.5e6, "rclone": 1.6e6},
 }
-NO_DELAY_RATE = 250e6  # bytes/s that any tool reaches without delay
+LISTING = {"sshfs": 242, "rclone": 561}
+ROUND_TRIPS = {
+    "find": LISTING, "du": LISTING, "ls": LISTING,
+    "tar": {"sshfs": 980, "rclone": 1800, "scp": 1950},
+    "cp in": {"sftpfs": 421, "sshfs": 920, "rclone": 1350, "scp": 870},
+    "rsync in": {"sftpfs": 1060, "sshfs": 3460, "rclone": 2620},
+    "rm": {"sftpfs": 223, "sshfs": 252, "rclone": 295},
+    "cp out": {"sshfs": 4570, "rclone": 10000, "scp": 8960},
+    "git clone": {"sftpfs": 268, "sshfs": 909, "rclone": 968},
+}
+TRIP_OVERHEAD = 0.001  # seconds of each round trip that are not the line's
+# Round trips that a work costs however little of it is done: a login, rclone's second connection, the first look-ups,
+# windows that have to open.
+ONCE_TRIPS = {"sftpfs": 4, "sshfs": 12, "rclone": 12, "scp": 15, "sftp": 20, "ssh tar": 10, "rsync": 13}
+SECOND_WORKS, SECOND_TRIPS = ("read again", "rm"), 4  # on a mount that has worked before
+BYTES = {"tar": files.PART_LEN, "cp in": files.PART_LEN // 2, "rsync in": files.PART_LEN // 2, "cp out": files.TREE_LEN,
+         "git clone": 2 * files.CLONED_FILES * files.CLONED_LEN}
+NO_DELAY_RATE = 120e6  # bytes/s that any tool reaches without delay
 
 TITLES = {
     "login": "log in and do nothing",
@@ -65,46 +78,69 @@ class Scale:
     length: int = 0
     parts: list = field(default_factory=list)
     file: str = ""
+    once: float = 0.0  # seconds that the whole would not take more often
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds for one run. What is expected to take a third longer, or less, is done whole, other works in part."""
+    ours: float
+    others: float
+    longest: float  # a work is left out where even its least part takes a tool longer
+
+    def of(self, tool):
+        return self.ours if tool == "sftpfs" else self.others
 
 
 def expected_seconds(work, tool, link):
     """Of the whole work; 0 where nothing slow is known."""
-    windows = {"read": READ_WINDOW, "read again": READ_WINDOW, "stat": READ_WINDOW, "readers": READ_WINDOW,
-               "write": WRITE_WINDOW, "cp inside": INSIDE_WINDOW}.get(work)
-    if work == "both ways":
-        return max(expected_seconds("read", tool, link), expected_seconds("write", tool, link))
-    if windows is not None:
-        if work == "cp inside" and tool not in windows:
-            return 0
+    if work in WINDOWS:
+        window = WINDOWS[work].get(tool)
+        if work == "cp inside" and not window:
+            return 0  # the server copies
         rate = min(NO_DELAY_RATE, link.line)
-        if link.rtt and tool in windows:
-            rate = min(rate, windows[tool] / link.rtt)
-        return files.BIG_LEN / rate
-    return ROUND_TRIPS.get(work, {}).get(tool, 0) * link.rtt
+        return files.BIG_LEN / (min(rate, window / link.rtt) if link.rtt and window else rate)
+    trips = ROUND_TRIPS.get(work, {}).get(tool, 0)
+    return trips * (link.rtt + TRIP_OVERHEAD) + BYTES.get(work, 0) / link.line
+
+
+def once_trips(work, tool):
+    return SECOND_TRIPS if work in SECOND_WORKS else ONCE_TRIPS[tool]
 
 
 def scale(work, tool, link, budget):
+    once = once_trips(work, tool) * link.rtt
     if work == "rm":
         work = "cp in"  # of what that has made
-    seconds = expected_seconds(work, tool, link)
-    share = min(1.0, budget / seconds) if seconds > budget else 1.0
-    made = Scale(share)
+    seconds, limit = expected_seconds(work, tool, link), budget.of(tool)
+    share = limit / seconds if seconds > limit * 4 / 3 else 1.0
+    made = Scale(share, once=once)
     count, name = {"find": (10, "dir{}"), "du": (10, "dir{}"), "ls": (10, "dir{}"), "cp out": (10, "dir{}"), "tar": (files.PARTS, "part{:02}"),
                    "cp in": (files.NEW_PARTS, "part{:02}"), "rsync in": (files.NEW_PARTS, "part{:02}")}.get(work, (0, ""))
     if count:
         number = max(1, int(count * share))
         made.share = number / count
         made.parts = [name.format(i) for i in range(number)]
-    elif work not in ("login", "git clone"):
+        if work in ("cp in", "rsync in") and number == 1 and part_seconds(work, tool, link, made) > budget.longest:
+            made.share /= 2
+            made.parts = [files.HALF_PART]
+    elif work == "git clone":
+        made.share = 1.0  # it has no parts
+    elif work != "login":
         whole = files.BIG_LEN // files.READERS if work == "readers" else files.BIG_LEN
         made.length = max(MIB, int(whole * share) // MIB * MIB)
         made.share = made.length / whole
     return made
 
 
+def part_seconds(work, tool, link, amount):
+    whole = expected_seconds(work, tool, link)
+    once = min(whole, amount.once)
+    return once + (whole - once) * amount.share
+
+
 def fits(work, tool, link, budget):
-    """False where even the least part takes a tool far longer than the budget: such a run is left out."""
-    return expected_seconds(work, tool, link) * scale(work, tool, link, budget).share <= budget * 4 / 3
+    return part_seconds(work, tool, link, scale(work, tool, link, budget)) <= budget.longest
 
 
 class Wrong(Exception):
