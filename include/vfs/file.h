@@ -168,9 +168,6 @@ void file_deliver_node(struct op *op);
 /* Nobody has `n` open or asks about it: what we made up of it ends. Harmless otherwise. */
 void file_settle_unused(struct vfs *v, struct node *n);
 
-/* write.c: room in the budget may have come back. */
-void file_room(struct vfs *v);
-
 /* read.c: an operation that waited for bytes or a handle goes on. */
 void read_continue(struct op *op);
 

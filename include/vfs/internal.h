@@ -50,8 +50,11 @@ struct vfs {
 		struct list waiters;         /* struct op.wait */
 		struct be_ids users, groups; /* asked for, or to be */
 	} ids;                               /* ids.c */
-	struct list room_waiters;            /* struct op.wait: writers that wait for the budget */
-	int64_t server_skew_s;               /* the server's clock minus ours, as far as learned */
+	struct {
+		struct list waiters; /* struct op.wait: writers */
+		struct timer timer;  /* armed while one waits that is only ahead */
+	} room;                      /* room.c */
+	int64_t server_skew_s;       /* the server's clock minus ours, as far as learned */
 	struct be_statvfs statvfs;
 	int64_t statvfs_ms; /* when `statvfs` was had; 0: never */
 	uint64_t write_error_count;

@@ -26,6 +26,11 @@
 #define BURST_LEN_MAX       (1024u * 1024)
 #define BURST_PART          8u /* of the window */
 #define SLACK_MS            4 /* what the clock's grain and the server's own time add to a round trip */
+/*
+ * Without distance all of the window waits in the server, and more than a few requests only cost its
+ * memory (measured: 256 MiB to loopback take 0.7 instead of 0.8 s, and 1.0 instead of 1.3 s of CPU).
+ */
+#define SLACK_LEN_MAX (512u * 1024) /* bytes */
 
 static size_t clamp(uint64_t len)
 {
@@ -59,8 +64,9 @@ static size_t product_len(const struct fxp_window *w, uint64_t rate)
 {
 	uint64_t len = rate * (uint64_t)distance_ms(w) / 1000;
 	uint64_t more_len = len / 4 < STEP_LEN_MAX ? len / 4 : STEP_LEN_MAX;
+	uint64_t slack_len = rate * SLACK_MS / 1000;
 
-	return clamp(len + more_len + rate * SLACK_MS / 1000);
+	return clamp(len + more_len + (slack_len < SLACK_LEN_MAX ? slack_len : SLACK_LEN_MAX));
 }
 
 /* A round trip; while a window is tried, until all that is sent under it has come back. */

@@ -11,6 +11,7 @@
 #include "vfs/errno.h"
 #include "vfs/file.h"
 #include "vfs/listing.h"
+#include "vfs/room.h"
 
 /* More unanswered changes than this, and programs wait for the server. */
 #define CHANGE_COUNT_MAX 20000u
@@ -277,7 +278,7 @@ void async_unsent(struct async *a, int64_t len)
 {
 	a->unsent_len = (uint64_t)((int64_t)a->unsent_len + len);
 	if (len < 0)
-		file_room(a->v);
+		room_more(a->v);
 }
 
 struct barrier {

@@ -10,6 +10,7 @@
 #include "vfs/file.h"
 #include "vfs/internal.h"
 #include "vfs/kept.h"
+#include "vfs/room.h"
 #include "vfs/walk.h"
 
 /* A signal that does not kill is answered only when the server has been silent for this long. */
@@ -36,7 +37,7 @@ struct vfs *vfs_create(const struct vfs_config *cfg, struct backend *backend, st
 	v->budget = budget;
 	list_init(&v->ops_list);
 	list_init(&v->readers);
-	list_init(&v->room_waiters);
+	room_init(v);
 	list_init(&v->ids.waiters);
 	list_init(&v->negatives);
 	walk_init(v);
@@ -120,6 +121,7 @@ void vfs_destroy(struct vfs *v)
 {
 	if (!v)
 		return;
+	timer_cancel(&v->room.timer);
 	timer_cancel(&v->silence_timer);
 	timer_cancel(&v->soft_timer);
 	async_destroy(v->async);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Write-behind. Contiguous writes are gathered into full-size WRITEs; a write is answered when its
- * bytes are ours and there is room in the budget; flush.c waits for the server's answers. Contract:
+ * bytes are ours and room.c says so; flush.c waits for the server's answers. Contract:
  * include/vfs/vfs.h, include/vfs/file.h.
  */
 #include <errno.h>
@@ -18,13 +18,11 @@
 #include "vfs/internal.h"
 #include "vfs/kept.h"
 #include "vfs/listing.h"
+#include "vfs/room.h"
 #include "vfs/verify.h"
 
 /* The first block of a small writer; grown to a full-size WRITE when more follows. */
 #define GATHER_LEN_MIN (64 * 1024)
-
-/* The budget's part that writers do not use: a quarter. */
-#define READERS_PART 4
 
 /* One WRITE on its way, or a change of attributes that its program was told is done. */
 struct sent {
@@ -87,25 +85,6 @@ static void node_drained(struct node *n)
 	}
 }
 
-/* Writers leave a part of the budget to readers, who could not fetch ahead otherwise. */
-static bool room_for_writes(const struct vfs *v)
-{
-	return budget_left(v->budget) > v->budget->max_len / READERS_PART;
-}
-
-void file_room(struct vfs *v)
-{
-	while (!list_empty(&v->room_waiters) && room_for_writes(v)) {
-		struct op *op = list_entry(v->room_waiters.next, struct op, wait);
-		struct vfs_req *req = op_take_req(op);
-		size_t len = op->len;
-
-		op_free(op);
-		if (req)
-			v->replies->written(req, len);
-	}
-}
-
 static void acknowledged(void *arg, int err)
 {
 	struct sent *s = arg;
@@ -133,7 +112,7 @@ static void acknowledged(void *arg, int err)
 	if (n->unacked_count == 0)
 		node_drained(n);
 	file_unref(f);
-	file_room(v);
+	room_more(v);
 	vfs_look_drained(v);
 }
 
@@ -410,17 +389,6 @@ static void answer_when_acknowledged(struct file *f, struct vfs_req *req, size_t
 	file_op_wait(op);
 }
 
-static void answer_when_room(struct file *f, struct vfs_req *req, size_t len)
-{
-	struct op *op = op_create(f->v, req, OP_WRITE);
-
-	if (!op)
-		return;
-	op->len = len;
-	list_push_back(&f->v->room_waiters, &op->wait);
-	file_room(f->v);
-}
-
 /* Takes the bytes over and answers when that may be. */
 static void write_on(struct file *f, struct vfs_req *req, const void *bytes, size_t len,
                      uint64_t off)
@@ -448,10 +416,8 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
 		timer_set(v->clock, &f->flush_timer, v->clock->now_ms + v->cfg.flush_age_ms);
 	if (v->cfg.sync_write || (f->flags & (O_DIRECT | O_DSYNC)))
 		answer_when_acknowledged(f, req, len);
-	else if (!room_for_writes(v))
-		answer_when_room(f, req, len);
 	else
-		v->replies->written(req, len);
+		room_answer(v, req, len);
 }
 
 /* A page that waits for a descriptor that does not append. */

@@ -700,6 +700,77 @@ START_TEST(writer_waits_for_room_in_the_budget)
 }
 END_TEST
 
+/* The `at`-th MiB of a file, all of which are alike. */
+static struct kreq *write_mib(uint64_t fh, unsigned at)
+{
+	struct kreq *k = kreq_create();
+
+	vfs_write(vfs, &k->req, fh, pattern, sizeof(pattern), (uint64_t)at * sizeof(pattern),
+	          false);
+	return k;
+}
+
+/* Writes until one is not answered. Return: MiB. */
+static unsigned write_until_held(uint64_t fh, struct kreq **last)
+{
+	unsigned count = 0;
+
+	do
+		*last = write_mib(fh, count++);
+	while ((*last)->done && count < 100);
+	return count;
+}
+
+START_TEST(writer_goes_with_a_fast_server)
+{
+	// a writer is held back when it is 8 MiB or two windows ahead, until the server has taken some
+	struct kreq *last;
+
+	for (size_t window_len = 1 << 20; window_len <= 16 << 20; window_len <<= 4) {
+		const size_t most_len = 2 * window_len > 8 << 20 ? 2 * window_len : 8 << 20;
+		uint64_t fh;
+
+		setup();
+		budget.max_len = 1 << 30;
+		fake.info.stream_len = window_len;
+		fh = open_file(O_WRONLY, 0);
+		ck_assert_uint_eq(write_until_held(fh, &last), most_len / sizeof(pattern));
+		fake_status(fake_call("write"), BE_OK, "");
+		ck_assert_uint_eq(last->written, sizeof(pattern));
+		while (!list_empty(&fake.calls))
+			fake_status(fake_call("write"), BE_OK, "");
+		fake_teardown();
+	}
+}
+END_TEST
+
+START_TEST(slow_server_is_not_waited_for)
+{
+	// where no answer comes each write is held for 20 ms, and taken as long as the budget has room
+	struct kreq *last;
+	unsigned more = 0;
+	uint64_t fh;
+
+	setup();
+	fake.info.stream_len = 1 << 20;
+	fh = open_file(O_WRONLY, 0);
+	for (unsigned count = write_until_held(fh, &last); more < 100; more++) {
+		fake_pass(19);
+		ck_assert(!last->done);
+		fake_pass(1);
+		if (!last->done)
+			break;
+		last = write_mib(fh, count + more);
+	}
+	ck_assert_uint_eq(more, 48 - 8); /* three quarters of 64 MiB */
+	fake_status(fake_call("write"), BE_OK, "");
+	ck_assert_uint_eq(last->written, sizeof(pattern));
+	while (!list_empty(&fake.calls))
+		fake_status(fake_call("write"), BE_OK, "");
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(pages_are_kept_only_when_proven)
 {
 	// pages stay over an open only if read a second after the mtime they were read under
@@ -820,6 +891,7 @@ CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_
            size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
            read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
            what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
-           writer_waits_for_room_in_the_budget, pages_are_kept_only_when_proven,
+           writer_waits_for_room_in_the_budget, writer_goes_with_a_fast_server,
+           slow_server_is_not_waited_for, pages_are_kept_only_when_proven,
            pages_go_when_the_size_is_another, own_pages_are_kept_when_the_server_has_them,
            fsync_waits_for_every_write)

@@ -340,6 +340,17 @@ START_TEST(own_time)
 }
 END_TEST
 
+START_TEST(no_distance)
+{
+	/* a fast server beside us gets what a tick of the clock carries and a few requests */
+	begin(4 * 1024 * 1024);
+	run(0, 500, 400e6, 0);
+	ck_assert(w.full);
+	ck_assert_uint_ge(w.window_len, 256 * 1024);
+	ck_assert_uint_le(w.window_len, 400000 * 5 / 4 + 576 * 1024);
+}
+END_TEST
+
 START_TEST(held_up)
 {
 	/* a writer that pauses in its first flight, and a server that answers all of it at once: the
@@ -479,4 +490,4 @@ END_TEST
 
 CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
            survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
-           no_creep, second_stream, batches, own_time, held_up, two_ways, one_way)
+           no_creep, second_stream, batches, own_time, no_distance, held_up, two_ways, one_way)
