@@ -25,7 +25,7 @@ struct whole {
 	int64_t asked_ms; /* 0: written, and the server has not said yet what it is now */
 	bool proven;
 	struct list in_written; /* v->written, or none */
-	int64_t sent_ms;        /* of one in v->written */
+	int64_t used_ms;        /* of one in v->written: when it was sent, or last opened */
 	struct node *node;      /* of one in v->written: it is this node's `content` */
 };
 
@@ -40,8 +40,8 @@ struct whole *whole_for_open(struct vfs *v, struct node *n);
 
 /*
  * `block`, bytes [0, len), is all of the new file `n` and is being sent. rsync and others open what they
- * have just written: until the window ends they are given these bytes, once the server has shown, behind
- * the WRITE, that the file is as long as they are.
+ * have just written, git its configuration again and again: they are given these bytes, once the server
+ * has shown, behind the WRITE, that the file is as long as they are.
  */
 void whole_written(struct vfs *v, struct node *n, struct data *block, size_t len);
 
@@ -54,8 +54,11 @@ void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set)
 /* Are the bytes of `n` here because we wrote them? They outlive its last descriptor. */
 bool whole_is_written(const struct node *n);
 
+/* And do they answer an open now? */
+bool whole_written_answers(struct vfs *v, struct node *n);
+
 /* The server has just shown `a` at an open: the bytes that these vouch for, or NULL. */
-struct whole *whole_vouched(struct node *n, const struct be_attr *a);
+struct whole *whole_vouched(struct vfs *v, struct node *n, const struct be_attr *a);
 
 /* The bytes of `n` on the server are others now: descriptors with a handle read on from there. */
 void whole_drop(struct vfs *v, struct node *n);

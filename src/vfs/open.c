@@ -193,7 +193,7 @@ static void answer_open(struct op *op, struct be_file *be, const struct be_attr 
 		op->file = file_ref(f);
 		return;
 	}
-	if ((op->flags & O_ACCMODE) == O_RDONLY && whole_vouched(n, a))
+	if ((op->flags & O_ACCMODE) == O_RDONLY && whole_vouched(v, n, a))
 		f->content = whole_ref(n->content);
 	describe_open(v, n, f, a, &o);
 	o.direct_io = o.direct_io || news;
@@ -385,7 +385,7 @@ void vfs_open(struct vfs *v, struct vfs_req *req, uint64_t nodeid, int flags)
 		return;
 	op->flags = flags;
 	if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY && attr_is_reg(&op->node->attr) &&
-	    !whole_is_written(op->node) && walk_opened(op, req->program))
+	    !whole_written_answers(v, op->node) && walk_opened(op, req->program))
 		return; /* goes on in open_continue() */
 	open_continue(op);
 }

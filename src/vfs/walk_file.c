@@ -129,7 +129,7 @@ static void fetched(void *arg, const struct be_status *st, const struct be_attr 
 	    (f->walk || !list_empty(&waiters))) {
 		if (attr_update(v, n, a, f->change_count, f->asked_ms))
 			entry_content_changed(v, n);
-		whole_unref(n->content);
+		whole_drop(v, n);
 		n->content = whole_create(v, block, off, len, a, f->asked_ms);
 	} else {
 		data_unref(block);
@@ -225,7 +225,8 @@ void walk_file_pump(struct walk *w)
 		n = entry_known(v, parent, e->name, &e->attr, n, n ? n->change_count : 0, asked_ms);
 		if (!n)
 			continue;
-		if (n->read_serial != w->serial && !n->walk_file && !n->content && !n->dirty &&
+		if (n->read_serial != w->serial && !n->walk_file && !n->dirty &&
+		    (!n->content || (whole_is_written(n) && !whole_written_answers(v, n))) &&
 		    list_empty(&n->files) && !whole_is_pinned(n) &&
 		    (!v->async || async_is_settled(v->async, n)))
 			fetch_start(w, n, (size_t)e->attr.size);

@@ -15,6 +15,12 @@
 /* Written files that are kept for the next open: as many as programs write side by side. */
 #define WRITTEN_COUNT_MAX 16
 
+/* The budget's part that they may fill: an eighth. */
+#define WRITTEN_PART 8
+
+/* What nobody has opened for so long is not waited for. */
+#define WRITTEN_MS 30000
+
 struct whole *whole_create(struct vfs *v, struct data *block, size_t off, size_t len,
                            const struct be_attr *a, int64_t asked_ms)
 {
@@ -76,6 +82,11 @@ bool whole_is_written(const struct node *n)
 	return n->content && !list_empty(&n->content->in_written);
 }
 
+bool whole_written_answers(struct vfs *v, struct node *n)
+{
+	return whole_is_written(n) && whole_for_open(v, n);
+}
+
 /* Kept no longer for the next open; who reads it has a reference. */
 static void written_leave(struct vfs *v, struct whole *c)
 {
@@ -86,25 +97,54 @@ static void written_leave(struct vfs *v, struct whole *c)
 		whole_drop(v, n);
 }
 
+static struct whole *oldest_written(struct vfs *v)
+{
+	return list_entry(v->written.next, struct whole, in_written);
+}
+
 static void written_is_old(void *arg)
 {
 	struct vfs *v = arg;
 
 	while (!list_empty(&v->written)) {
-		struct whole *c = list_entry(v->written.next, struct whole, in_written);
+		int64_t until_ms = oldest_written(v)->used_ms + WRITTEN_MS;
 
-		if (c->sent_ms + v->cfg.open_window_ms > v->clock->now_ms) {
-			timer_set(v->clock, &v->written_timer, c->sent_ms + v->cfg.open_window_ms);
+		if (until_ms > v->clock->now_ms) {
+			timer_set(v->clock, &v->written_timer, until_ms);
 			return;
 		}
-		written_leave(v, c);
+		written_leave(v, oldest_written(v));
+	}
+}
+
+static void written_used(struct vfs *v, struct whole *c)
+{
+	c->used_ms = v->clock->now_ms;
+	list_del(&c->in_written);
+	list_push_back(&v->written, &c->in_written);
+	if (!timer_armed(&v->written_timer))
+		timer_set(v->clock, &v->written_timer, c->used_ms + WRITTEN_MS);
+}
+
+/* Room for one more. */
+static void written_make_room(struct vfs *v, size_t size)
+{
+	size_t most = v->budget->max_len / WRITTEN_PART, count = 1, len = size;
+
+	list_for_each(e, &v->written) {
+		count++;
+		len += list_entry(e, struct whole, in_written)->block->size;
+	}
+	while (count > 1 && (count > WRITTEN_COUNT_MAX || (most && len > most))) {
+		count--;
+		len -= oldest_written(v)->block->size;
+		written_leave(v, oldest_written(v));
 	}
 }
 
 void whole_written(struct vfs *v, struct node *n, struct data *block, size_t len)
 {
 	const struct be_attr unknown = {0};
-	unsigned count = 1;
 	struct whole *c;
 
 	/* Where a WRITE is acknowledged before it is delivered nothing is known of the server's file. */
@@ -115,17 +155,11 @@ void whole_written(struct vfs *v, struct node *n, struct data *block, size_t len
 	if (!c)
 		return;
 	whole_drop(v, n);
-	list_for_each(e, &v->written)
-		count++;
-	if (count > WRITTEN_COUNT_MAX)
-		written_leave(v, list_entry(v->written.next, struct whole, in_written));
+	written_make_room(v, block->size);
 	c->proven = false;
-	c->sent_ms = v->clock->now_ms;
 	c->node = n;
 	n->content = c;
-	list_push_back(&v->written, &c->in_written);
-	if (!timer_armed(&v->written_timer))
-		timer_set(v->clock, &v->written_timer, c->sent_ms + v->cfg.open_window_ms);
+	written_used(v, c);
 }
 
 /* An open that is answered from here must still be refused where the server would: we are its owner. */
@@ -158,11 +192,15 @@ void whole_attr_changed(struct node *n, const struct be_attr *a, bool times_set)
 	c->attr = *a;
 }
 
-struct whole *whole_vouched(struct node *n, const struct be_attr *a)
+struct whole *whole_vouched(struct vfs *v, struct node *n, const struct be_attr *a)
 {
 	struct whole *c = n->content;
 
-	return c && a && !n->dirty && c->proven && attr_same_file(&c->attr, a) ? c : NULL;
+	if (!c || !a || n->dirty || !c->proven || !attr_same_file(&c->attr, a))
+		return NULL;
+	if (whole_is_written(n))
+		written_used(v, c);
+	return c;
 }
 
 static void unpin(struct file *f)

@@ -19,13 +19,13 @@ static struct be_attr now_reg(uint64_t size)
 	return fake_reg(size, NOW_S);
 }
 
-/* Makes "f" with `text` in it and closes it; the server's word behind the WRITE is `a`. Return: its node. */
-static uint64_t make_file(struct be_attr a)
+/* Makes `name` with `text` in it and closes it; the server's word behind the WRITE is `a`. Return: its node. */
+static uint64_t make_named(const char *name, struct be_attr a)
 {
 	struct kreq *c = kreq_create(), *w = kreq_create(), *f = kreq_create(), *r = kreq_create();
 	struct be_attr empty = now_reg(0);
 
-	vfs_create_file(vfs, &c->req, VFS_ROOT, "f", 0644, O_RDWR | O_EXCL);
+	vfs_create_file(vfs, &c->req, VFS_ROOT, name, 0644, O_RDWR | O_EXCL);
 	fake_opened(fake_call("open"), BE_OK, &empty);
 	vfs_write(vfs, &w->req, c->opened.fh, text, TEXT_LEN, 0, false);
 	vfs_flush(vfs, &f->req, c->opened.fh);
@@ -35,6 +35,11 @@ static uint64_t make_file(struct be_attr a)
 	vfs_release(vfs, &r->req, c->opened.fh);
 	fake_none();
 	return c->entry.nodeid;
+}
+
+static uint64_t make_file(struct be_attr a)
+{
+	return make_named("f", a);
 }
 
 static struct kreq *open_node(uint64_t nodeid, int flags)
@@ -98,6 +103,29 @@ START_TEST(what_was_just_written_is_read_back_without_asking)
 	asks_nobody(n);
 	fake_pass(1001);
 	asks(n, a);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(what_an_open_has_shown_unchanged_serves_the_next_ones)
+{
+	// git reads its configuration three times in a row, a while after it has written it: that is one question
+	struct be_attr a = now_reg(TEXT_LEN), later = a;
+	uint64_t n;
+
+	fake_setup(NULL);
+	n = make_file(a);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_pass(20000);
+		asks(n, a);
+		asks_nobody(n);
+		fake_pass(900);
+		asks_nobody(n);
+	}
+	fake_pass(1000);
+	later.mtime++;
+	asks(n, later); /* another has written to it */
+	asks(n, later);
 	fake_teardown();
 }
 END_TEST
@@ -208,35 +236,33 @@ END_TEST
 
 START_TEST(only_the_last_few_are_kept)
 {
-	// 40 written files at once: memory for the last ones only
-	struct be_attr empty = now_reg(0), a = now_reg(TEXT_LEN);
-	struct kreq *c[40];
+	// 40 written files at once: memory for the last ones only, for half a minute, of a small cache less
+	struct be_attr a = now_reg(TEXT_LEN);
+	uint64_t n[40];
+	char name[8];
 
 	fake_setup(NULL);
 	for (unsigned i = 0; i < 40; i++) {
-		struct kreq *w = kreq_create(), *f = kreq_create();
-		char name[8];
-
-		c[i] = kreq_create();
 		snprintf(name, sizeof(name), "f%u", i);
-		vfs_create_file(vfs, &c[i]->req, VFS_ROOT, name, 0644, O_RDWR | O_EXCL);
-		fake_opened(fake_call("open"), BE_OK, &empty);
-		vfs_write(vfs, &w->req, c[i]->opened.fh, text, TEXT_LEN, 0, false);
-		vfs_flush(vfs, &f->req, c[i]->opened.fh);
-		fake_status(fake_call("write"), BE_OK, "");
-		fake_attr(fake_call("fstat"), BE_OK, &a);
-		release(c[i]);
+		n[i] = make_named(name, a);
 	}
 	ck_assert_uint_le(budget.used_len, 20 * 65536);
-	asks_nobody(c[39]->entry.nodeid);
-	asks(c[0]->entry.nodeid, a);
-	fake_pass(1001);
+	asks_nobody(n[39]);
+	asks(n[0], a);
+	fake_pass(30001);
 	ck_assert_uint_eq(budget.used_len, 0);
+	budget.max_len = 16 * 65536;
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "g%u", i);
+		make_named(name, a);
+	}
+	ck_assert_uint_eq(budget.used_len, 2 * 65536);
 	fake_teardown();
 }
 END_TEST
 
 CHECK_MAIN("vfs_whole", what_was_just_written_is_read_back_without_asking,
+           what_an_open_has_shown_unchanged_serves_the_next_ones,
            written_files_end_with_the_window_also_when_their_times_are_ours,
            a_file_of_another_size_is_not_what_was_written,
            a_file_that_its_owner_may_not_read_is_asked_for,
