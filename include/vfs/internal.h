@@ -9,6 +9,7 @@
 #include "util/hash.h"
 #include "util/log.h"
 #include "util/timer.h"
+#include "vfs/flight.h"
 #include "vfs/node.h"
 #include "vfs/vfs.h"
 
@@ -77,11 +78,7 @@ struct vfs {
 	size_t walk_count;
 	uint64_t walk_serial;    /* of the last pass of a walk */
 	struct timer walk_timer; /* armed while there are any */
-	struct {
-		size_t len, len_max; /* bytes of small files on their way, and how many may be */
-		int64_t took_min_ms; /* the least time that one took, while any are; 0: unknown */
-		int64_t too_slow_ms; /* when one last took so long that len_max was lowered */
-	} fetching;                  /* walk_file.c */
+	struct flight flight;    /* of small files, of all programs: walk_file.c */
 
 	size_t unacked_count;       /* WRITEs that the server has not answered, of all files */
 	size_t unacked_len;         /* their bytes */

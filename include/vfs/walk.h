@@ -104,6 +104,7 @@ struct walk_file {
 	struct node *node; /* referenced */
 	size_t len;        /* as listed */
 	int64_t asked_ms;
+	struct flight_part flight;
 	int64_t ask_ms;        /* of the last question what the file is now */
 	uint64_t change_count; /* of the node at asked_ms */
 	struct list waiters;   /* struct op.wait: opens */

@@ -272,6 +272,7 @@ void walk_filled(struct vfs *v, struct listing *l)
 void walk_init(struct vfs *v)
 {
 	list_init(&v->walks);
+	flight_init(&v->flight);
 	timer_init(&v->walk_timer, sweep, v);
 }
 

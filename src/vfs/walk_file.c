@@ -17,17 +17,6 @@
 #define LIMIT_MIN   4
 #define LIMIT_MAX   64
 
-/*
- * Bytes on their way, of all programs: at first, and at least. As long as they come in the time that the
- * first one took there may be more; what comes much later has stood in a queue, and so does every stat
- * of others. (The other limits say how much may be ahead, not how much may be asked for at once.)
- */
-#define FLIGHT_LEN_FIRST (1024 * 1024)
-#define FLIGHT_LEN_MIN   (512 * 1024)
-#define FLIGHT_LEN_MAX   (64 * 1024 * 1024)
-#define QUEUE_PERCENT    133 /* of the least time is no queue, */
-#define QUEUE_SLACK_MS   8   /* and what the clock's grain and a busy machine add */
-
 /* Guesses before they are judged. */
 #define SCORE_MIN 16
 
@@ -92,27 +81,6 @@ static bool is_untouched(const struct walk_file *f)
 	       !whole_is_pinned(n) && !list_empty(&n->names);
 }
 
-/* One that was asked for at `asked_ms` has come. */
-static void flight_landed(struct vfs *v, size_t len, int64_t asked_ms)
-{
-	int64_t now_ms = v->clock->now_ms, took_ms = now_ms - asked_ms + 1;
-
-	v->fetching.len -= len;
-	if (!v->fetching.took_min_ms || took_ms < v->fetching.took_min_ms)
-		v->fetching.took_min_ms = took_ms;
-	if (took_ms <= v->fetching.took_min_ms * QUEUE_PERCENT / 100 + QUEUE_SLACK_MS) {
-		if (v->fetching.len_max < FLIGHT_LEN_MAX)
-			v->fetching.len_max +=
-			    len / 2; /* half as much again with each round trip */
-	} else if (asked_ms >= v->fetching.too_slow_ms) {
-		/* Once for all that were asked for before. */
-		v->fetching.too_slow_ms = now_ms;
-		v->fetching.len_max -= v->fetching.len_max / 4;
-		if (v->fetching.len_max < FLIGHT_LEN_MIN)
-			v->fetching.len_max = FLIGHT_LEN_MIN;
-	}
-}
-
 static void fetched(void *arg, const struct be_status *st, const struct be_attr *a,
                     struct data *block, size_t off, size_t len)
 {
@@ -122,7 +90,7 @@ static void fetched(void *arg, const struct be_status *st, const struct be_attr 
 	struct list waiters;
 
 	f->in_flight = false;
-	flight_landed(v, f->len, f->asked_ms);
+	flight_land(&v->flight, &f->flight, v->clock->now_ms);
 	list_init(&waiters);
 	list_splice(&waiters, &f->waiters);
 	if (st->code == BE_OK && is_whole(a, len) && is_untouched(f) && f->asked_ms >= n->told_ms &&
@@ -168,11 +136,7 @@ static void fetch_start(struct walk *w, struct node *n, size_t len)
 	if (v->ops->fetch(v->be, path, WHOLE_LEN_MAX, fetched, f) < 0)
 		goto fail;
 	free(path);
-	if (!v->fetching.len_max)
-		v->fetching.len_max = FLIGHT_LEN_FIRST;
-	if (!v->fetching.len)
-		v->fetching.took_min_ms = 0;
-	v->fetching.len += len;
+	flight_ask(&v->flight, &f->flight, len, f->asked_ms);
 	node_ref(n);
 	n->walk_file = f;
 	list_push_back(&w->files, &f->entry);
@@ -201,7 +165,7 @@ static bool has_room(const struct walk *w)
 
 	if (budget_left(v->budget) <= v->budget->max_len / 2)
 		return false;
-	if (v->fetching.len && v->fetching.len >= v->fetching.len_max)
+	if (!flight_has_room(&v->flight, v->clock->now_ms))
 		return false;
 	/* Which directory comes next is a guess of its own: few files until one was right. */
 	if (!w->crossed && w->file_count >= LIMIT_FIRST && walk_order_leaves(w))
