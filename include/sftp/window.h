@@ -32,6 +32,7 @@ struct fxp_window {
 	unsigned drain_rounds; /* left with half the window, to see the round trip without queue */
 	int64_t rtt_drain_ms;  /* the least seen meanwhile; -1: none */
 	uint64_t rate;         /* bytes per second: the best of the last seconds */
+	uint64_t rate_max;     /* and of this connection */
 	uint64_t rates[FXP_WINDOW_RATE_SLOTS]; /* the best of each slot of time */
 	unsigned slot;
 	int64_t slot_ms;          /* when it began */

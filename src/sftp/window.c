@@ -94,6 +94,7 @@ void fxp_window_reset(struct fxp_window *w)
 	w->delivered_ms = 0;
 	w->round_end_len = w->delivered_len;
 	w->rtt_min_ms = -1;
+	w->rate_max = 0;
 	w->drain_rounds = 0;
 	w->full = false;
 	w->flying = false;
@@ -319,6 +320,8 @@ static void next_slot(struct fxp_window *w)
 static void end_round(struct fxp_window *w)
 {
 	w->rate = best_rate(w);
+	if (w->rate > w->rate_max)
+		w->rate_max = w->rate;
 	if (w->drain_rounds && --w->drain_rounds == 0)
 		end_drain(w);
 	if (w->limited || w->drain_rounds) {
@@ -374,9 +377,12 @@ void fxp_window_done(struct fxp_window_sample *s, size_t delivered_len, int64_t 
 	w->delivered_sent_ms = s->sent_ms;
 	if (!delivered_len)
 		return;
-	/* The line's own time with it is no distance. */
-	if (w->full && w->rate)
-		rtt_ms -= least(rtt_ms / 2, (int64_t)(s->len * 1000 / w->rate));
+	/*
+	 * The line's own time with it is no distance. By the rate of a window that has shrunk it would be
+	 * half of the round trip, and the window small for ever.
+	 */
+	if (w->full && w->rate_max)
+		rtt_ms -= least(rtt_ms / 2, (int64_t)(s->len * 1000 / w->rate_max));
 	see_rtt(w, rtt_ms, now_ms);
 	/* Answers that lay here until somebody looked have not come faster than they were asked for. */
 	span_ms = now_ms - s->delivered_ms;

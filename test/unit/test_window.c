@@ -10,6 +10,7 @@
 #define QUEUE_SIZE 65536u
 
 static struct fxp_window w;
+static size_t piece_len;
 
 static struct {
 	struct fxp_window_sample sample;
@@ -31,6 +32,7 @@ static struct {
 static void begin(size_t len)
 {
 	fxp_window_init(&w, len);
+	piece_len = PIECE;
 	head = tail = 0;
 	line_free_ms = backlog_max_len = 0;
 	memset(&world, 0, sizeof(world));
@@ -48,8 +50,8 @@ static void send_one(int64_t now, double rate, int64_t rtt_ms)
 
 	if (backlog_len > backlog_max_len)
 		backlog_max_len = backlog_len;
-	fxp_window_sent(&w, &queue[head % QUEUE_SIZE].sample, PIECE, now);
-	line_free_ms = start + PIECE * 1000 / server_rate(rate, backlog_len);
+	fxp_window_sent(&w, &queue[head % QUEUE_SIZE].sample, piece_len, now);
+	line_free_ms = start + (double)piece_len * 1000 / server_rate(rate, backlog_len);
 	queue[head++ % QUEUE_SIZE].done_ms = line_free_ms + (double)rtt_ms;
 }
 
@@ -62,7 +64,7 @@ static uint64_t run(int64_t from_ms, int64_t span_ms, double rate, int64_t rtt_m
 		if (world.stall_every_ms && now % world.stall_every_ms < world.stall_ms)
 			continue;
 		while (head != tail && queue[tail % QUEUE_SIZE].done_ms <= (double)now)
-			fxp_window_done(&queue[tail++ % QUEUE_SIZE].sample, PIECE, now);
+			fxp_window_done(&queue[tail++ % QUEUE_SIZE].sample, piece_len, now);
 		while (fxp_window_room(&w) && fxp_window_due_ms(&w, now) <= now)
 			send_one(now, rate, rtt_ms);
 		ck_assert_uint_lt(head - tail, QUEUE_SIZE);
@@ -351,6 +353,24 @@ START_TEST(no_distance)
 }
 END_TEST
 
+START_TEST(comes_back)
+{
+	/* a window of two large requests grows again when the line does: what it carries in a round
+	 * trip is not the line's own time with one of them */
+	static const int64_t rtts_ms[] = {100, 150, 200};
+
+	for (unsigned i = 0; i < 3; i++) {
+		begin(4 * 1024 * 1024);
+		piece_len = 261120;
+		run(0, 3000, 12.5e6, rtts_ms[i]);
+		run(3000, 10000, 1e6, rtts_ms[i]);
+		run(13000, 5000, 12.5e6, rtts_ms[i]);
+		ck_assert_uint_ge(run(18000, 2000, 12.5e6, rtts_ms[i]),
+		                  (uint64_t)(12.5e6 * 2 * 0.9));
+	}
+}
+END_TEST
+
 START_TEST(held_up)
 {
 	/* a writer that pauses in its first flight, and a server that answers all of it at once: the
@@ -490,4 +510,5 @@ END_TEST
 
 CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
            survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
-           no_creep, second_stream, batches, own_time, no_distance, held_up, two_ways, one_way)
+           no_creep, second_stream, batches, own_time, no_distance, comes_back, held_up, two_ways,
+           one_way)
