@@ -176,10 +176,11 @@ struct be_caps {
 /* What the backend has learned; live, may change with every event. */
 struct be_info {
 	struct be_caps caps;
-	size_t read_len_max;  /* largest read() */
-	size_t write_len_max; /* largest write() */
-	size_t stream_len;    /* bytes one sequential stream should keep in flight */
-	uint64_t open_max;    /* files the server lets us hold open; 0: unknown */
+	size_t read_len_max;     /* largest read() */
+	size_t write_len_max;    /* largest write() */
+	size_t stream_len;       /* bytes one sequential reader should keep in flight */
+	size_t write_stream_len; /* and one writer */
+	uint64_t open_max;       /* files the server lets us hold open; 0: unknown */
 	bool connected;
 	uint32_t
 	    epoch; /* which connection this is: what was sent on another is answered in any order */

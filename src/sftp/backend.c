@@ -7,10 +7,15 @@
 #include "sftp/engine.h"
 #include "sftp/stripe.h"
 
+/* While the window grows a stream must ask for more than it gets, or it never will. */
+static size_t stream_len(const struct fxp_window *w)
+{
+	return w->full ? w->window_len + w->window_len / 4 : 2 * w->window_len;
+}
+
 void fxp_backend_refresh(struct fxp_backend *fb)
 {
 	const struct fxp_client *c = &fb->client;
-	const struct fxp_window *w = &c->down_window;
 	struct be_info *info = &fb->info;
 
 	info->caps.posix_rename = fxp_ext_has(c->exts, EXT_POSIX_RENAME);
@@ -22,8 +27,8 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	info->caps.id_names = fxp_ext_has(c->exts, EXT_USERS_GROUPS);
 	info->read_len_max = c->read_len_max;
 	info->write_len_max = c->write_len_max;
-	/* While the window grows a stream must ask for more than it gets, or it never will. */
-	info->stream_len = w->full ? w->window_len + w->window_len / 4 : 2 * w->window_len;
+	info->stream_len = stream_len(&c->down_window);
+	info->write_stream_len = stream_len(&c->up_window);
 	info->open_max = c->limits.handle_count;
 	info->epoch = c->epoch;
 	info->connected = c->state == FXP_CLIENT_UP && !c->broken;

@@ -25,7 +25,7 @@ static bool budget_has_room(const struct vfs *v)
 static bool is_ahead(const struct vfs *v)
 {
 	return v->unacked_len >= AHEAD_LEN_MIN &&
-	       v->unacked_len >= 2 * v->ops->info(v->be)->stream_len;
+	       v->unacked_len >= 2 * v->ops->info(v->be)->write_stream_len;
 }
 
 /* The one that has waited longest; NULL: none waits. */

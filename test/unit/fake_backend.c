@@ -435,6 +435,7 @@ void fake_setup(void (*tweak)(struct vfs_config *cfg))
 	    .read_len_max = 65536,
 	    .write_len_max = 65536,
 	    .stream_len = 1 << 20,
+	    .write_stream_len = 1 << 20,
 	    .silent_since_ms = -1,
 	};
 	list_init(&fake.calls);

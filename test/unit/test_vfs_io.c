@@ -732,7 +732,7 @@ START_TEST(writer_goes_with_a_fast_server)
 
 		setup();
 		budget.max_len = 1 << 30;
-		fake.info.stream_len = window_len;
+		fake.info.write_stream_len = window_len;
 		fh = open_file(O_WRONLY, 0);
 		ck_assert_uint_eq(write_until_held(fh, &last), most_len / sizeof(pattern));
 		fake_status(fake_call("write"), BE_OK, "");
@@ -752,7 +752,6 @@ START_TEST(slow_server_is_not_waited_for)
 	uint64_t fh;
 
 	setup();
-	fake.info.stream_len = 1 << 20;
 	fh = open_file(O_WRONLY, 0);
 	for (unsigned count = write_until_held(fh, &last); more < 100; more++) {
 		fake_pass(19);
