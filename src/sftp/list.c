@@ -15,6 +15,7 @@
 #define AHEAD_MIN   2u  /* READDIRs in flight at first */
 #define AHEAD_MAX   64u /* and at most */
 #define BURST_COUNT 4u  /* READDIRs of a burst: OpenSSH's bring 100 names each, the last none */
+#define FULL_COUNT  98u /* names that one of those has without "." and "..", but for the last with any */
 #define AHEAD_LARGE 16u /* READDIRs in flight at first where a burst has not come to the end */
 
 struct list_slot {
@@ -34,6 +35,7 @@ struct be_list {
 	unsigned pending; /* READDIRs in flight */
 	unsigned ahead;   /* how many may be */
 	bool paused;
+	bool nears_end; /* OpenSSH brings the end with what is in flight */
 	bool telling;   /* inside `entries` */
 	bool cancelled; /* from there */
 	bool over;      /* no more is asked for: the end, or an error in `status` */
@@ -136,6 +138,12 @@ static bool list_tell(struct be_list *l, const struct fxr_answer *answer)
 	return true;
 }
 
+/* Where OpenSSH's handles cannot be foretold just now its answers still are what they are. */
+static unsigned ahead_at_first(const struct fxp_backend *fb)
+{
+	return fb->client.proof == FXP_PROOF_DONE ? BURST_COUNT : AHEAD_MIN;
+}
+
 static void list_restart(struct be_list *l)
 {
 	l->lost = false;
@@ -143,7 +151,7 @@ static void list_restart(struct be_list *l)
 	l->burst = false;
 	l->guessed = false;
 	l->handle.len = 0;
-	l->ahead = l->large ? AHEAD_LARGE : AHEAD_MIN;
+	l->ahead = l->large ? AHEAD_LARGE : ahead_at_first(l->fb);
 	if (l->told_count)
 		qsort(l->told, l->told_count, sizeof(*l->told), compare);
 	l->told_sorted = l->told_count;
@@ -159,7 +167,8 @@ static void list_go_on(struct be_list *l)
 		l->large = l->lost = true;
 	if (l->discard && !l->pending)
 		l->discard = false;
-	if (!l->over && !l->lost && !l->burst && !l->discard && !l->opening)
+	if (!l->over && !l->lost && !l->burst && !l->discard && !l->opening &&
+	    !(l->nears_end && l->pending))
 		list_ask(l);
 	if (l->pending || l->opening)
 		return;
@@ -201,6 +210,8 @@ static void list_read(void *arg, const struct fxr_answer *answer)
 	} else {
 		if (l->ahead < AHEAD_MAX)
 			l->ahead += 2;
+		l->nears_end = fb->client.proof == FXP_PROOF_DONE &&
+		               answer->names.count + answer->names.dropped_count < FULL_COUNT;
 		l->telling = true;
 		if (!list_tell(l, answer)) {
 			fxp_status_set(&status, BE_ERRNO, ENOMEM, "");
@@ -314,7 +325,7 @@ int fxp_list(struct backend *b, const char *path, be_entries_fn *entries, be_sta
 	l->entries = entries;
 	l->done = done;
 	l->arg = arg;
-	l->ahead = AHEAD_MIN;
+	l->ahead = ahead_at_first(l->fb);
 	for (unsigned i = 0; i < AHEAD_MAX; i++)
 		l->slots[i].list = l;
 	memcpy(l->path, path, size);

@@ -341,7 +341,7 @@ START_TEST(list_missed)
 	peer_status(&p, peer_take(&p, FXP_CLOSE), FX_FAILURE);
 	peer_run(&p);
 	ck_assert_uint_eq(g.count, 0);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct peer_request *r = peer_take(&p, FXP_READDIR);
 
 		ck_assert_str_eq(r->handle, "other");
@@ -418,6 +418,33 @@ static void open_ahead(size_t len)
 	    OPS(&p)->open(BE(&p), "/root/a", BE_READ, 0, 0, len, got_where, path, got_open, &g), 0);
 	peer_run(&p);
 }
+
+START_TEST(listed_beside_an_open)
+{
+	/* behind an OPEN the directory's handle is not foretold: OPENDIR, then all READDIRs, none for their answers */
+	begin();
+	p.lane_max = 1;
+	peer_start(&p, "/root");
+	open_ahead(0);
+	list(&h);
+	peer_index(&p, peer_take(&p, FXP_OPEN), 0);
+	peer_attr(&p, peer_take(&p, FXP_FSTAT), &attr);
+	peer_index(&p, peer_take(&p, FXP_OPENDIR), 1);
+	peer_run(&p);
+	ck_assert_uint_eq(peer_waiting(&p), 4);
+	answer_names(1, 3, 0);
+	peer_run(&p);
+	ck_assert_uint_eq(peer_waiting(&p), 3);
+	for (unsigned i = 0; i < 3; i++)
+		answer_names(1, 0, 0);
+	peer_run(&p);
+	ck_assert_uint_eq(h.count, 1);
+	ck_assert_str_eq(h.names, "a b c ");
+	ck_assert_uint_eq(peer_take(&p, FXP_CLOSE)->index, 1);
+	OPS(&p)->close(BE(&p), g.file);
+	peer_finish(&p);
+}
+END_TEST
 
 static void read_file(struct be_file *f, uint64_t off, size_t len)
 {
@@ -663,4 +690,4 @@ END_TEST
 
 CHECK_MAIN("burst", opened, opened_missed, opened_and_written, opened_and_truncated, copied,
            opened_cut, proof, proof_unlisted, fetched, fetched_shared, fetch_missed, fetch_cut,
-           listed, listed_large, list_missed, list_cancelled, list_cut)
+           listed, listed_large, listed_beside_an_open, list_missed, list_cancelled, list_cut)
