@@ -123,8 +123,8 @@ struct listing *listing_ahead(struct vfs *v, struct node *n);
 void listing_renew(struct vfs *v, struct node *n);
 
 /*
- * A change of names in `n` has been sent: a listing that answers and ends within `soon_ms` is asked for
- * again in the same flight.
+ * A change of names in `n`, or below it, has been sent: a listing that answers and ends within `soon_ms` is
+ * asked for again in the same flight.
  */
 void listing_renew_behind(struct vfs *v, struct node *n, int64_t soon_ms);
 

@@ -114,10 +114,12 @@ void renew_behind(struct vfs *v, struct node *dir)
 	dir->renew_count -= used;
 	if (used || (node_name(dir) && is_missed_soon(v, dir, true)))
 		ask(v, dir);
-	for (struct node *n = dir; node_name(n); n = node_name(n)->parent)
-		if (!n->renewing && is_missed_soon(v, n, false))
+	/* What goes through a tree in its order comes back to each directory above, for names that are not there yet. */
+	for (struct node *n = dir; n; n = node_name(n) ? node_name(n)->parent : NULL) {
+		if (node_name(n) && !n->renewing && is_missed_soon(v, n, false))
 			ask(v, n);
-	listing_renew_behind(v, dir, soon_ms(v, dir));
+		listing_renew_behind(v, n, soon_ms(v, n));
+	}
 }
 
 void renew_used(struct node *dir)

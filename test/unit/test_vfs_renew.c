@@ -272,10 +272,12 @@ END_TEST
 
 START_TEST(path_is_renewed_before_the_kernel_looks_it_up)
 {
-	// directories above a change are asked about before their time is over, once
+	// directories above a change are asked about before their time is over, once, and listed
 	struct be_attr now = fake_dir(1000001);
+	const struct be_entry e = {"d", 1, now};
 	uint64_t top, d;
 	struct kreq *k = request();
+	struct call *l;
 
 	fake_setup(NULL);
 	top = make_dir(VFS_ROOT, "top");
@@ -284,9 +286,12 @@ START_TEST(path_is_renewed_before_the_kernel_looks_it_up)
 	fake_pass(2500);
 	vfs_unlink(vfs, &k->req, d, "x");
 	fake_status(fake_call("remove"), BE_OK, "");
-	while (fake_find("stat", NULL))
-		fake_attr(fake_call("stat"), BE_OK, &now);
-	fake_status(fake_call("list"), BE_OK, "");
+	answer_attributes();
+	fake_status(fake_find("list", "/r/top/d"), BE_OK, "");
+	l = fake_call("list");
+	ck_assert_str_eq(l->path, "/r/top");
+	fake_entries(l, &e, 1);
+	fake_status(l, BE_OK, "");
 	fake_pass(1000);
 	k = request();
 	vfs_lookup(vfs, &k->req, VFS_ROOT, "top");
@@ -295,6 +300,7 @@ START_TEST(path_is_renewed_before_the_kernel_looks_it_up)
 	vfs_lookup(vfs, &k->req, top, "d");
 	ck_assert_uint_eq(k->entry.nodeid, d);
 	fake_none();
+	ck_assert(is_absent(top, "e"));
 	fake_teardown();
 }
 END_TEST
