@@ -4,8 +4,9 @@
  * of those that build on one that failed. Knows nothing of files or backends. Thread: the loop.
  *
  * Order: a change waits until every earlier one on its own names, above them and below them has been
- * answered. Unrelated names overtake each other. So no change is ever sent that builds on something
- * the server has not accepted, and a chain costs one round trip a link, however many chains there are.
+ * answered, and on the file that it changes, by whatever name, though the file may have lost it. Others
+ * overtake each other. So no change is ever sent that builds on something the server has not accepted,
+ * and a chain costs one round trip a link, however many chains there are.
  *
  * Failure: a change that builds on a failed one is not sent and fails with the same errno:
  * - rename and link, when anything went wrong with their source, its attributes included;
@@ -65,6 +66,13 @@ struct pname {
 	char path[];
 };
 
+/* A file with something pending. */
+struct pfile {
+	struct hash_node by_nodeid;
+	uint64_t nodeid;
+	struct list changes; /* struct change.in_file, in program order */
+};
+
 struct change;
 
 struct change_at {
@@ -92,6 +100,9 @@ struct change {
 	struct list earlier; /* struct edge */
 	struct list later;
 	struct change_at at, at2;
+	uint64_t nodeid;     /* of the file that it changes, or asks for; 0: not known */
+	struct pfile *file;  /* NULL: not registered there */
+	struct list in_file; /* file->changes */
 
 	/* All that it waits for is answered: goes to the server; change_end() follows, now or later. */
 	void (*send)(struct change *c);
@@ -105,6 +116,7 @@ struct change {
 
 struct pending {
 	struct hash names;
+	struct hash files; /* struct pfile */
 	struct list changes;
 	struct list ready;
 	struct list ready_large;
@@ -137,13 +149,13 @@ void change_init(struct change *c, enum change_kind kind, void (*send)(struct ch
 
 /*
  * Adds a change on `path` (NULL: a barrier, or a file without a name) and `path2` (may be NULL) behind
- * all that is there. kind, postponed, held, marker, large and the functions are set by the caller. Sends nothing yet: call
- * pending_run() when its answer can be taken. Return: 0 or -ENOMEM.
+ * all that is there. kind, postponed, held, marker, large, nodeid and the functions are set by the caller.
+ * Sends nothing yet: call pending_run() when its answer can be taken. Return: 0 or -ENOMEM.
  */
 int pending_add(struct pending *p, struct change *c, const char *path, const char *path2);
 
-/* `c`, just added, also waits for what is pending on another name of its file. 0 or -ENOMEM. */
-int pending_add_alias(struct pending *p, struct change *c, const char *path);
+/* The file that `c` is making has become known as a node. Return: 0 or -ENOMEM. */
+int change_set_node(struct change *c, uint64_t nodeid);
 
 /* Sends what is ready. */
 void pending_run(struct pending *p);
@@ -160,6 +172,10 @@ void change_cancel(struct change *c);
 /* The file that `c` sends needs no place any more: it stays open for long. */
 void change_give_place(struct change *c);
 
+/* The name, made with all that is above it when missing; the caller owns a reference. NULL: no memory. */
+struct pname *pname_get(struct pending *p, const char *path);
+void pname_unref(struct pending *p, struct pname *n); /* NULL is fine */
+
 /* Return: the name or NULL. */
 struct pname *pending_find(const struct pending *p, const char *path);
 
@@ -172,11 +188,15 @@ void pname_set(struct pname *n, enum pname_state state, const struct be_attr *at
 /* The failure of `path` that nobody has been told, which now somebody is. 0: none. */
 int pending_take_error(struct pending *p, const char *path);
 
+void pname_fail(struct pending *p, struct pname *n, int err);
+
 /*
  * The file of that name lacks bytes that were acknowledged: 0, or the errno for who would give it
  * another name. It stays so until pending_mend(): removed, truncated or replaced.
  */
 int pending_broken(const struct pending *p, const char *path);
+void pending_break(struct pending *p, const char *path, int err);
+void pname_break(struct pending *p, struct pname *n, int err);
 void pending_mend(struct pending *p, const char *path);
 
 /* The last unanswered change of the name, or NULL. */
@@ -184,5 +204,8 @@ struct change *pname_last(const struct pname *n);
 
 /* Something is unanswered on the name or below it. */
 bool pname_busy(const struct pname *n);
+
+/* What is unanswered of a file, under whatever name; NULL: nothing. */
+const struct pfile *pending_file(const struct pending *p, uint64_t nodeid);
 
 #endif

@@ -510,7 +510,6 @@ int async_create(struct vfs *v)
 	list_init(&a->answers);
 	list_init(&a->held);
 	list_init(&a->open_files);
-	list_init(&a->sent_files);
 	for (unsigned i = 0; i < ASYNC_MISS_COUNT; i++)
 		list_init(&a->misses[i].waiters);
 	timer_init(&a->answer_timer, give_answers, a);

@@ -142,6 +142,8 @@ bool async_is_settled(struct async *a, const struct node *n)
 {
 	if (!a->pending.count && !a->pending.failed_count)
 		return true;
+	if (pending_file(&a->pending, n->nodeid))
+		return false;
 	list_for_each(e, &n->names) {
 		const struct name *d = list_entry(e, const struct name, in_node);
 		int err;

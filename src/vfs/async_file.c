@@ -49,7 +49,6 @@ static struct afile *afile_create(struct async *a, const char *path, uint32_t fl
 	f->mode = mode;
 	list_init(&f->entry);
 	list_init(&f->in_held);
-	list_init(&f->in_sent);
 	list_init(&f->sets);
 	list_init(&f->pieces);
 	change_init(&f->change, CHANGE_FILE, afile_sent, afile_end);
@@ -66,7 +65,6 @@ void afile_reap(struct afile *f)
 		return;
 	list_del(&f->entry);
 	list_del(&f->in_held);
-	list_del(&f->in_sent);
 	free(f->path);
 	free(f);
 }
@@ -152,29 +150,35 @@ void async_tell(struct async *a, uint64_t nodeid)
 	}
 }
 
-bool async_is_writing(const struct async *a, const struct node *n)
+void async_break(struct async *a, uint64_t nodeid, int err)
 {
-	list_for_each(e, &a->sent_files) {
-		const struct afile *f = list_entry(e, const struct afile, in_sent);
+	struct node *n = nodeid ? node_find(a->v, nodeid) : NULL;
+	int r;
 
-		if (f->nodeid == n->nodeid && f->unacked_count)
-			return true;
+	if (!n)
+		return;
+	list_for_each(e, &n->names) {
+		const struct name *d = list_entry(e, const struct name, in_node);
+		char *path = node_path(a->v, d->parent, d->bytes, &r);
+
+		if (path && err)
+			pending_break(&a->pending, path, err);
+		else if (path)
+			pending_mend(&a->pending, path);
+		free(path);
 	}
-	return false;
 }
 
-int async_wait_writes(struct async *a, struct change *c, uint64_t nodeid)
+bool async_is_writing(const struct async *a, const struct node *n)
 {
-	int r = 0;
+	const struct pfile *pf = pending_file(&a->pending, n->nodeid);
 
-	list_for_each(e, &a->sent_files) {
-		struct afile *f = list_entry(e, struct afile, in_sent);
-
-		if (r == 0 && nodeid && f->nodeid == nodeid && f->change.active &&
-		    f->change.kind == CHANGE_FILE && &f->change != c && f->change.at.name)
-			r = pending_add_alias(&a->pending, c, f->change.at.name->path);
-	}
-	return r;
+	if (!pf)
+		return false;
+	list_for_each(e, &pf->changes)
+		if (list_entry(e, const struct change, in_file)->kind == CHANGE_FILE)
+			return true;
+	return false;
 }
 
 /* Something is on its way: until it is answered the name waits. */
@@ -187,6 +191,7 @@ void afile_stand_for(struct afile *f)
 	change_init(&f->change, CHANGE_FILE, afile_sent, afile_end);
 	f->change.postponed = true;
 	f->change.marker = true;
+	f->change.nodeid = f->nodeid;
 	f->bad = 0;
 	f->told = false;
 	if (pending_add(&f->a->pending, &f->change, believed(f, buf, sizeof(buf)), NULL) < 0)
@@ -229,6 +234,8 @@ static void afile_end(struct change *c)
 			f->state = f->below ? f->state : AFILE_FAILED;
 		afile_fail(f, c->err);
 		afile_drop_pieces(f, c->err);
+		if (c->there)
+			async_break(a, f->nodeid, c->err);
 		async_failed(a, c, c->there ? "write" : "creation", c->there);
 		if (f->told && c->at.name)
 			pending_take_error(&a->pending, c->at.name->path);
@@ -248,11 +255,8 @@ static int open_below(struct afile *f, be_open_fn *done, void *arg)
 	f->opened = done;
 	f->opened_arg = arg;
 	f->change.kind = changes ? CHANGE_FILE : CHANGE_ASK;
+	f->change.nodeid = f->nodeid;
 	r = pending_add(p, &f->change, f->path, NULL);
-	if (r == 0 && async_wait_writes(f->a, &f->change, f->nodeid) < 0) {
-		change_cancel(&f->change);
-		r = -ENOMEM;
-	}
 	if (r < 0) {
 		free(f->path);
 		free(f);
@@ -319,10 +323,8 @@ int async_open(struct backend *b, const char *path, uint32_t flags, uint32_t mod
 	f->nodeid = node;
 	f->ahead_len = ahead_len;
 	async_tell(a, node);
-	if (flags & BE_TRUNC) {
-		pending_mend(&a->pending, path);
+	if (flags & BE_TRUNC)
 		async_share(a, node);
-	}
 	s = async_see(a, path);
 	f->learn = s.what == SEEN_ABSENT && (flags & BE_EXCL);
 	if (!(flags & BE_CREAT) || !async_may_postpone(a, 0) || !async_may_make(a, &s, path))
@@ -364,6 +366,8 @@ void async_file_node(struct backend *b, struct be_file *file, uint64_t node, voi
 
 	f->nodeid = node;
 	f->owner = owner;
+	if (f->change.active)
+		change_set_node(&f->change, node); /* without memory its names must do */
 	if (f->below)
 		a->ops->file_node(a->below, f->below, node, f);
 }
@@ -421,7 +425,8 @@ void async_close(struct backend *b, struct be_file *file)
 		if (f->want)
 			afile_stand_for(f);
 		f->closed = true;
-		afile_finish(f);
+		if (list_empty(&f->sets)) /* else behind the last of them */
+			afile_finish(f);
 		return;
 	}
 	f->closed = true;

@@ -27,7 +27,6 @@ struct afile {
 	struct change change; /* active while anything is unanswered */
 	struct list entry;    /* async.open_files */
 	struct list in_held;  /* async.held */
-	struct list in_sent;  /* async.sent_files */
 	struct async *a;
 	enum afile_state state;
 	char *path; /* as the server has it */

@@ -90,8 +90,11 @@ static struct ask *ask_create(struct async *a, const char *path, void *arg)
 static int ask_wait(struct ask *q)
 {
 	struct pending *p = &q->a->pending;
-	int r = pending_add(p, &q->change, q->path, NULL);
+	const struct node *n = async_node(q->a->v, q->path);
+	int r;
 
+	q->change.nodeid = n ? n->nodeid : 0;
+	r = pending_add(p, &q->change, q->path, NULL);
 	if (r < 0)
 		free(q);
 	else
@@ -217,6 +220,7 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 	struct node *n =
 	    a->pending.count || !list_empty(&a->open_files) ? async_node(a->v, path) : NULL;
 	struct be_attr attr;
+	bool waits = false;
 	struct seen s;
 	struct ask *q;
 
@@ -233,10 +237,14 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 	case PNAME_AS_IS:
 		if (changes_below(a, path, &attr))
 			return answer_attr(a, done, arg, 0, &attr);
+		waits = n && pending_file(&a->pending, n->nodeid); /* by other names */
+		if (waits)
+			break;
 		if (path[0] != '/' || !a->made_ms || now_ms - a->made_ms > MAKING_MS)
 			return a->ops->stat(a->below, path, follow, done, arg);
 		break;
 	case PNAME_UNSURE:
+		waits = true;
 		break;
 	}
 	q = ask_create(a, path, arg);
@@ -244,7 +252,7 @@ int async_stat(struct backend *b, const char *path, bool follow, be_attr_fn *don
 		return -ENOMEM;
 	q->follow = follow;
 	q->attr_fn = done;
-	if (pending_state(&a->pending, path, &attr) == PNAME_UNSURE)
+	if (waits)
 		return ask_wait(q);
 	s = async_see(a, path);
 	if (!wait_for_listing(a, q, s.dir))

@@ -134,6 +134,9 @@ static void task_send(struct change *c)
 		if (!err && c->at2.name)
 			err = pending_take_error(c->p, t->path2);
 	}
+	/* What is known by now of the source, though a change of its attributes came after it. */
+	if (!err && (c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK))
+		err = pending_broken(c->p, t->path);
 	if (!err)
 		err = task_start(t);
 	if (err)
@@ -186,44 +189,17 @@ static struct task *task_create(struct async *a, enum change_kind kind, const ch
 	return NULL;
 }
 
-/* The other names of the file, which share its attributes and content. */
-static int add_aliases(struct task *t, const struct node *n)
-{
-	struct vfs *v = t->a->v;
-	int r = 0, err;
-
-	if (!n)
-		return 0;
-	if (async_wait_writes(t->a, &t->change, n->nodeid) < 0)
-		return -ENOMEM;
-	if (n->names.next == n->names.prev)
-		return 0;
-	list_for_each(e, &n->names) {
-		struct name *d = list_entry(e, struct name, in_node);
-		char *path = node_path(v, d->parent, d->bytes, &err);
-
-		if (r == 0 && path && strcmp(path, t->path) != 0)
-			r = pending_add_alias(&t->a->pending, &t->change, path);
-		free(path);
-	}
-	return r;
-}
-
-/* Into the order. `node`: of the first name, whose other names it concerns too, or NULL. */
+/* Into the order. `node`: of the first name, if the change concerns what it has under others too, or NULL. */
 static int task_add(struct task *t, const struct node *node)
 {
 	struct pending *p = &t->a->pending;
-	int r =
-	    pending_add(p, &t->change, t->path, t->change.kind == CHANGE_SYMLINK ? NULL : t->path2);
+	int r;
 
+	t->change.nodeid = node ? node->nodeid : 0;
+	r = pending_add(p, &t->change, t->path, t->change.kind == CHANGE_SYMLINK ? NULL : t->path2);
 	if (r < 0) {
 		task_free(t);
 		return r;
-	}
-	if (add_aliases(t, node) < 0) {
-		change_cancel(&t->change);
-		task_free(t);
-		return -ENOMEM;
 	}
 	if (makes(t) || t->change.kind == CHANGE_LINK || t->change.kind == CHANGE_RENAME)
 		t->a->made_ms = t->a->v->clock->now_ms;

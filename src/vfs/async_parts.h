@@ -28,7 +28,6 @@ struct async {
 	struct timer answer_timer;
 	struct list held; /* struct afile.in_held: closed and not yet sent, oldest first */
 	struct timer hold_timer;
-	struct list sent_files; /* struct afile.in_sent: what the server has been asked to open */
 	struct list open_files; /* struct afile.entry: what vfs has open, or has asked to */
 
 	/* Who the server takes us for, learned from the first thing made. */
@@ -184,8 +183,8 @@ void async_file_moved(struct async *a, const char *from, const char *to);
 /* The content of node `nodeid` is no longer what a single descriptor has made of it. */
 void async_share(struct async *a, uint64_t nodeid);
 
-/* `c`, which is pending, waits for what is on its way to node `nodeid` under names that it may have lost. */
-int async_wait_writes(struct async *a, struct change *c, uint64_t nodeid);
+/* The file lacks bytes that were acknowledged, whatever it is called; `err` 0: it does so no longer. */
+void async_break(struct async *a, uint64_t nodeid, int err);
 
 /* Before the server is asked what node `nodeid` is: what open files of it have still to tell goes first. */
 void async_tell(struct async *a, uint64_t nodeid);

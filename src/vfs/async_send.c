@@ -49,7 +49,7 @@ static void afile_settle(struct afile *f)
 {
 	if (f->unacked_count || f->state == AFILE_KEPT || f->state == AFILE_OPENING)
 		return;
-	if (f->closed && !f->finished && f->state == AFILE_OPEN)
+	if (f->closed && !f->finished && f->state == AFILE_OPEN && list_empty(&f->sets))
 		return;
 	if (f->change.active) {
 		f->change.there = f->state == AFILE_OPEN;
@@ -224,7 +224,7 @@ static void kept_opened(struct afile *f, const struct be_status *st, const struc
 	pieces_send(f);
 	if (f->shared)
 		afile_share(f);
-	if (f->closed) {
+	if (f->closed && list_empty(&f->sets)) {
 		afile_finish(f);
 		return;
 	}
@@ -252,6 +252,10 @@ static void opened(void *arg, const struct be_status *st, struct be_file *below,
 	f->opened = NULL;
 	f->state = ok ? AFILE_OPEN : AFILE_FAILED;
 	f->closed = !ok;
+	if (ok && (f->flags & BE_TRUNC)) {
+		pending_mend(&a->pending, f->path);
+		async_break(a, f->nodeid, 0);
+	}
 	if (ok && attr) {
 		f->attr = f->shown = *attr;
 		if (f->learn) {
@@ -286,7 +290,6 @@ void afile_sent(struct change *c)
 	int err = f->opened ? pending_take_error(&a->pending, f->path) : 0;
 
 	f->state = AFILE_OPENING;
-	list_push_back(&a->sent_files, &f->in_sent);
 	if (!err)
 		err = a->ops->open(a->below, f->path, f->flags, mode, f->nodeid, f->ahead_len,
 		                   afile_where, f, opened, f);

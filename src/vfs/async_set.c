@@ -5,20 +5,6 @@
 
 #include "async_file.h"
 
-int async_fstat(struct backend *b, struct be_file *file, be_attr_fn *done, void *arg)
-{
-	struct async *a = async_of(b);
-	struct afile *f = afile_of(file);
-
-	if (f->state == AFILE_FAILED)
-		return answer_attr(a, done, arg, -EIO, NULL);
-	if (f->state != AFILE_OPEN || (f->ours && f->unacked_count && afile_alone(f)))
-		return answer_attr(a, done, arg, 0, &f->attr);
-	/* All of it is there, so the server's word counts: what its name shows is compared with this. */
-	afile_tell(f);
-	return a->ops->fstat(a->below, f->below, done, arg);
-}
-
 /* To be told at the end; an owner that it will have anyway need not be. */
 static void note_want(struct afile *f, const struct be_attr *want)
 {
@@ -48,12 +34,12 @@ bool async_file_fold(struct async *a, const char *path, const struct be_attr *wa
 	return true;
 }
 
-/* A change of attributes that waits until the file is there. */
+/* A change of attributes that waits until the file is there; or, behind one, the question what they are. */
 struct set_later {
 	struct change change; /* of the first one in afile.sets: it waits for all */
 	struct list entry;    /* afile.sets, in program order */
 	struct afile *f;
-	struct be_attr want;
+	struct be_attr want; /* nothing: the question */
 	be_attr_fn *done;
 	void *arg;
 };
@@ -75,7 +61,9 @@ static void set_answered(void *arg, const struct be_status *st, const struct be_
 static int set_now(struct set_later *s)
 {
 	struct afile *f = s->f;
-	int err = f->a->ops->fsetattr(f->a->below, f->below, &s->want, set_answered, s);
+	const struct be_ops *ops = f->a->ops;
+	int err = s->want.valid ? ops->fsetattr(f->a->below, f->below, &s->want, set_answered, s)
+	                        : ops->fstat(f->a->below, f->below, set_answered, s);
 
 	if (err)
 		return err;
@@ -111,7 +99,10 @@ static void set_end(struct change *c)
 			set_answered(s, &st, NULL);
 	}
 	f->hold_count--;
-	afile_reap(f);
+	if (f->closed && !f->finished && f->state == AFILE_OPEN)
+		afile_finish(f); /* no program has waited for the answers */
+	else
+		afile_reap(f);
 }
 
 static void set_begin(void *arg, const struct be_status *st)
@@ -159,6 +150,22 @@ static int set_later(struct afile *f, const struct be_attr *want, be_attr_fn *do
 		list_push_back(&f->sets, &s->entry);
 	f->hold_count++;
 	return 0;
+}
+
+int async_fstat(struct backend *b, struct be_file *file, be_attr_fn *done, void *arg)
+{
+	struct async *a = async_of(b);
+	struct afile *f = afile_of(file);
+
+	if (f->state == AFILE_FAILED)
+		return answer_attr(a, done, arg, -EIO, NULL);
+	if (!list_empty(&f->sets))
+		return set_later(f, &(struct be_attr){.valid = 0}, done, arg);
+	if (f->state != AFILE_OPEN || (f->ours && f->unacked_count && afile_alone(f)))
+		return answer_attr(a, done, arg, 0, &f->attr);
+	/* All of it is there, so the server's word counts: what its name shows is compared with this. */
+	afile_tell(f);
+	return a->ops->fstat(a->below, f->below, done, arg);
 }
 
 /* Takes permissions away: not acknowledged before it is so, when the file is there already. */

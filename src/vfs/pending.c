@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Failures that nobody has asked for; older ones are in the log and in the count. */
-#define FAILED_COUNT_MAX 10000
-
 /* How many files are sent at a time, unless the owner knows better. */
 #define PLACE_COUNT 64
 
@@ -37,7 +34,19 @@ struct pname *pending_find(const struct pending *p, const char *path)
 	return hn ? list_entry(hn, struct pname, by_path) : NULL;
 }
 
-static void pname_unref(struct pending *p, struct pname *n)
+static bool nodeid_matches(const struct hash_node *hn, const void *key)
+{
+	return list_entry(hn, struct pfile, by_nodeid)->nodeid == *(const uint64_t *)key;
+}
+
+const struct pfile *pending_file(const struct pending *p, uint64_t nodeid)
+{
+	struct hash_node *hn = hash_find(&p->files, hash_u64(nodeid), nodeid_matches, &nodeid);
+
+	return hn ? list_entry(hn, struct pfile, by_nodeid) : NULL;
+}
+
+void pname_unref(struct pending *p, struct pname *n)
 {
 	while (n && --n->ref_count == 0) {
 		struct pname *up = n->up;
@@ -75,8 +84,7 @@ static struct pname *pname_create(struct pending *p, const char *path, struct pn
 	return n;
 }
 
-/* The name, made with all that is above it when missing; the caller owns a reference. */
-static struct pname *pname_get(struct pending *p, const char *path)
+struct pname *pname_get(struct pending *p, const char *path)
 {
 	struct pname *n = pending_find(p, path), *up;
 	const char *slash = strrchr(path, '/');
@@ -113,9 +121,13 @@ int pending_init(struct pending *p, const char *root, struct budget *budget,
 	list_init(&p->broken);
 	if (hash_init(&p->names) < 0)
 		return -ENOMEM;
+	if (hash_init(&p->files) < 0)
+		goto finish_names;
 	p->root = pname_create(p, root, NULL);
 	if (p->root)
 		return 0;
+	hash_finish(&p->files);
+finish_names:
 	hash_finish(&p->names);
 	return -ENOMEM;
 }
@@ -131,6 +143,7 @@ void pending_finish(struct pending *p)
 	while (!list_empty(&p->broken))
 		pending_mend(p, list_entry(p->broken.next, struct pname, in_broken)->path);
 	pname_unref(p, p->root);
+	hash_finish(&p->files);
 	hash_finish(&p->names);
 }
 
@@ -144,6 +157,7 @@ void change_init(struct change *c, enum change_kind kind, void (*send)(struct ch
 	list_init(&c->later);
 	list_init(&c->at.in_name);
 	list_init(&c->at2.in_name);
+	list_init(&c->in_file);
 }
 
 static bool counts(const struct change *c)
@@ -228,6 +242,23 @@ static int wait_on_name(struct change *c, const struct pname *n, enum builds whe
 	return r;
 }
 
+static int wait_on_file(struct change *c)
+{
+	const struct pfile *f = c->nodeid ? pending_file(c->p, c->nodeid) : NULL;
+	bool source = c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK;
+	int r = 0;
+
+	for (const struct list *e = f ? f->changes.prev : NULL; r == 0 && e && e != &f->changes;
+	     e = e->prev) {
+		struct change *before = list_entry(e, struct change, in_file);
+
+		r = wait_for(c, before, source);
+		if (!before->marker)
+			break;
+	}
+	return r;
+}
+
 static int wait_below(struct change *c, struct pname *n)
 {
 	int r = 0;
@@ -281,6 +312,40 @@ static void name_enter(struct change *c, struct change_at *at)
 		list_push_back(&at->name->changes, &at->in_name);
 }
 
+int change_set_node(struct change *c, uint64_t nodeid)
+{
+	struct pending *p = c->p;
+	struct pfile *f;
+
+	c->nodeid = nodeid;
+	if (!c->active || !nodeid || c->file || !counts(c))
+		return 0;
+	f = (struct pfile *)pending_file(p, nodeid);
+	if (!f) {
+		f = malloc(sizeof(*f));
+		if (!f)
+			return -ENOMEM;
+		f->nodeid = nodeid;
+		list_init(&f->changes);
+		hash_add(&p->files, &f->by_nodeid, hash_u64(nodeid));
+	}
+	list_push_back(&f->changes, &c->in_file);
+	c->file = f;
+	return 0;
+}
+
+static void file_leave(struct change *c)
+{
+	struct pfile *f = c->file;
+
+	c->file = NULL;
+	list_del(&c->in_file);
+	if (!f || !list_empty(&f->changes))
+		return;
+	hash_del(&c->p->files, &f->by_nodeid);
+	free(f);
+}
+
 static void take_names(struct pending *p, struct change *c, const char *path, const char *path2,
                        int *err)
 {
@@ -304,7 +369,13 @@ int pending_add(struct pending *p, struct change *c, const char *path, const cha
 		r = wait_for_all(p, c);
 	if (r == 0 && path2)
 		r = wait_around(c, c->at2.name, false);
+	if (r == 0 && !c->marker)
+		r = wait_on_file(c);
+	c->active = r == 0;
+	if (r == 0)
+		r = change_set_node(c, c->nodeid);
 	if (r < 0) {
+		c->active = false;
 		forget_edges(&c->earlier, false);
 		pname_unref(p, c->at.name);
 		pname_unref(p, c->at2.name);
@@ -314,7 +385,6 @@ int pending_add(struct pending *p, struct change *c, const char *path, const cha
 	name_enter(c, &c->at2);
 	list_push_back(&p->changes, &c->entry);
 	p->count += counts(c);
-	c->active = true;
 	/* Ready is decided here and looked at in pending_run(). */
 	c->sent = c->marker;
 	if (c->wait_count == 0 && !c->held && !c->marker)
@@ -326,20 +396,6 @@ int pending_add(struct pending *p, struct change *c, const char *path, const cha
 			before->wanted(before);
 	}
 	return 0;
-}
-
-int pending_add_alias(struct pending *p, struct change *c, const char *path)
-{
-	struct pname *n = pending_find(p, path);
-	struct change *last = n ? pname_last(n) : NULL;
-	bool source = c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK;
-	int r = n ? wait_on_name(c, n, source ? BUILDS_AS_SOURCE : BUILDS_NOT) : 0;
-
-	if (c->wait_count)
-		list_del(&c->in_ready);
-	if (r == 0 && last && last->held && last->wanted)
-		last->wanted(last);
-	return r;
 }
 
 void change_release(struct change *c)
@@ -390,61 +446,6 @@ void pending_run(struct pending *p)
 	p->running = false;
 }
 
-static void name_fail(struct pending *p, struct pname *n, int err)
-{
-	if (n->err)
-		return;
-	n->err = err;
-	n->ref_count++;
-	list_push_back(&p->failed, &n->in_failed);
-	if (++p->failed_count > FAILED_COUNT_MAX)
-		pending_take_error(p, list_entry(p->failed.next, struct pname, in_failed)->path);
-}
-
-int pending_take_error(struct pending *p, const char *path)
-{
-	struct pname *n = p->failed_count ? pending_find(p, path) : NULL;
-	int err = n ? n->err : 0;
-
-	if (!err)
-		return 0;
-	n->err = 0;
-	p->failed_count--;
-	list_del(&n->in_failed);
-	pname_unref(p, n);
-	return err;
-}
-
-static void name_break(struct pending *p, struct pname *n, int err)
-{
-	if (n->broken)
-		return;
-	n->broken = err;
-	n->ref_count++;
-	list_push_back(&p->broken, &n->in_broken);
-	if (++p->broken_count > FAILED_COUNT_MAX)
-		pending_mend(p, list_entry(p->broken.next, struct pname, in_broken)->path);
-}
-
-int pending_broken(const struct pending *p, const char *path)
-{
-	const struct pname *n = p->broken_count ? pending_find(p, path) : NULL;
-
-	return n ? n->broken : 0;
-}
-
-void pending_mend(struct pending *p, const char *path)
-{
-	struct pname *n = p->broken_count ? pending_find(p, path) : NULL;
-
-	if (!n || !n->broken)
-		return;
-	n->broken = 0;
-	p->broken_count--;
-	list_del(&n->in_broken);
-	pname_unref(p, n);
-}
-
 /* The change leaves its name; who was told something else than the truth must ask from now on. */
 static void name_leave(struct change *c, struct change_at *at)
 {
@@ -454,11 +455,14 @@ static void name_leave(struct change *c, struct change_at *at)
 		return;
 	list_del(&at->in_name);
 	if (c->err && c->postponed) {
-		name_fail(c->p, n, c->err);
+		pname_fail(c->p, n, c->err);
 		n->state = PNAME_UNSURE;
 	}
 	if (c->err && c->kind == CHANGE_FILE && c->there)
-		name_break(c->p, n, c->err);
+		pname_break(c->p, n, c->err);
+	/* What it may have been called broken for before that is gone. */
+	if (!c->err && (c->kind == CHANGE_REMOVE || c->kind == CHANGE_RENAME))
+		pending_mend(c->p, n->path);
 	if (!list_empty(&n->changes)) {
 		/* What is made below a directory that is there need not be pending any more. */
 		if (n->state == PNAME_MADE)
@@ -499,6 +503,7 @@ void change_end(struct change *c, int err)
 	change_give_place(c);
 	name_leave(c, &c->at);
 	name_leave(c, &c->at2);
+	file_leave(c);
 	wake_later(c);
 	forget_edges(&c->earlier, false);
 	list_del(&c->entry);
@@ -523,6 +528,7 @@ void change_cancel(struct change *c)
 	list_del(&c->in_ready);
 	list_del(&c->at.in_name);
 	list_del(&c->at2.in_name);
+	file_leave(c);
 	p->count -= counts(c);
 	pname_unref(p, c->at.name);
 	pname_unref(p, c->at2.name);

@@ -385,6 +385,7 @@ static bool r_dirent(struct vfs_req *req, const char *name, const struct vfs_ent
 	if (k->name_count < 64) {
 		snprintf(k->names[k->name_count], sizeof(k->names[0]), "%s", name);
 		k->nodeids[k->name_count] = e->nodeid;
+		k->sts[k->name_count] = e->st;
 	}
 	k->name_count++;
 	return true;

@@ -64,6 +64,7 @@ struct kreq {
 	unsigned name_max; /* entries that fit; 0: any number */
 	char names[64][32];
 	uint64_t nodeids[64];
+	struct stat sts[64];
 	struct statvfs sv;
 };
 

@@ -106,10 +106,30 @@ void random_renamed(int from, int to, const struct content *f)
 	memcpy(r->bytes, f->bytes, f->len);
 }
 
+bool random_is_below(int i)
+{
+	return i == RANDOM_NAME_COUNT - 1 && seed % 2;
+}
+
+/* Without the root, and a directory's own name: 0 the root, 1 the other one, -1 none. */
+static int dir_of(const char **path)
+{
+	int dir = strncmp(*path, "/r/" RANDOM_DIR, strlen("/r/" RANDOM_DIR)) == 0;
+
+	*path += dir ? strlen("/r/" RANDOM_DIR) : strlen("/r");
+	if (**path == '/')
+		(*path)++;
+	return **path ? -1 : dir;
+}
+
 static int number_of(const char *path)
 {
+	const char *name = path;
+	int below = strncmp(path, "/r/" RANDOM_DIR "/", strlen("/r/" RANDOM_DIR "/")) == 0;
+
+	dir_of(&name);
 	for (int i = 0; i < RANDOM_NAME_COUNT; i++)
-		if (strncmp(path, "/r/", 3) == 0 && strcmp(path + 3, random_names[i]) == 0)
+		if (random_is_below(i) == below && strcmp(name, random_names[i]) == 0)
 			return i;
 	return -1;
 }
@@ -119,7 +139,7 @@ struct result {
 	bool has_attr;
 	struct be_attr attr;
 	struct content *file;
-	struct be_entry entries[RANDOM_NAME_COUNT];
+	struct be_entry entries[RANDOM_NAME_COUNT + 1];
 	size_t count;
 	size_t len;
 	uint8_t bytes[RANDOM_LEN_MAX];
@@ -225,9 +245,10 @@ static void serve_names(const struct call *c, struct result *r)
 {
 	int i = number_of(c->path), j = c->path2 ? number_of(c->path2) : -1;
 	struct content *f = i < 0 ? NULL : random_files[i];
-	bool dir = strcmp(c->path, "/r") == 0;
+	const char *rest = c->path;
+	int dir = dir_of(&rest);
 
-	r->code = f || dir ? BE_OK : BE_NO_SUCH_FILE;
+	r->code = f || dir >= 0 ? BE_OK : BE_NO_SUCH_FILE;
 	if (strcmp(c->name, "open") == 0) {
 		serve_open(c, r, i);
 	} else if (strcmp(c->name, "mkdir") == 0) {
@@ -241,13 +262,16 @@ static void serve_names(const struct call *c, struct result *r)
 		for (i = 0; i < RANDOM_NAME_COUNT; i++) {
 			struct be_entry *e = &r->entries[r->count];
 
-			if (!random_files[i])
+			if (!random_files[i] || random_is_below(i) != dir)
 				continue;
 			*e = (struct be_entry){random_names[i], 1, random_files[i]->attr};
 			e->attr.size = random_files[i]->len;
 			r->count++;
 		}
-	} else if (strcmp(c->name, "stat") == 0 && dir) {
+		if (!dir)
+			r->entries[r->count++] =
+			    (struct be_entry){RANDOM_DIR, strlen(RANDOM_DIR), dir_attr};
+	} else if (strcmp(c->name, "stat") == 0 && dir >= 0) {
 		r->has_attr = true;
 		r->attr = dir_attr;
 	} else if (!f) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A server over fake_backend.h with three names in one directory. It carries out calls and answers them
+ * A server over fake_backend.h with three names, in one directory or two. It carries out calls and answers them
  * at random times: in order for each file and for names, in any order otherwise. And what a test of random
  * things needs besides: numbers that a seed determines, and the story that is told when it fails.
  */
@@ -16,6 +16,12 @@
 #define RANDOM_FILE_MAX   400 /* made in one run, on each side */
 
 extern const char *const random_names[RANDOM_NAME_COUNT];
+
+/* The directory that is there besides the root. */
+#define RANDOM_DIR "warm"
+
+/* Is that where the name is? Else it is in the root. */
+bool random_is_below(int i);
 
 /* A file, on the server or as the program must see it. */
 struct content {

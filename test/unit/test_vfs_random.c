@@ -20,6 +20,7 @@
 #define ASIDE_MAX  8 /* questions that run beside the program */
 
 static struct content *seen[RANDOM_NAME_COUNT];
+static uint64_t below; /* the directory that is not the root */
 
 static struct fd {
 	struct content *file;
@@ -147,6 +148,11 @@ static void check_bytes(const struct content *f, const struct kreq *k, size_t of
 	       len, off);
 }
 
+static uint64_t dir_of(int i)
+{
+	return random_is_below(i) ? below : VFS_ROOT;
+}
+
 /* Return: the nodeid; 0: it is not there. */
 static uint64_t do_lookup(int i)
 {
@@ -154,7 +160,7 @@ static uint64_t do_lookup(int i)
 	struct content *f = seen[i];
 	uint64_t nodeid;
 
-	vfs_lookup(vfs, &k->req, VFS_ROOT, random_names[i]);
+	vfs_lookup(vfs, &k->req, dir_of(i), random_names[i]);
 	wait_for(k);
 	nodeid = k->err ? 0 : k->entry.nodeid;
 	must(k->err == 0 || k->err == ENOENT, "lookup of %s: error %d\n", random_names[i], k->err);
@@ -204,7 +210,7 @@ static void do_create(int i, struct fd *d)
 	struct content *f = random_content(RANDOM_PROGRAM);
 	uint64_t fh;
 
-	vfs_create_file(vfs, &k->req, VFS_ROOT, random_names[i], 0644, O_RDWR | O_EXCL);
+	vfs_create_file(vfs, &k->req, dir_of(i), random_names[i], 0644, O_RDWR | O_EXCL);
 	wait_for(k);
 	f->nodeid = k->entry.nodeid;
 	fh = k->opened.fh;
@@ -438,7 +444,7 @@ static void op_unlink(void)
 	if (!do_lookup(i))
 		return;
 	k = request();
-	vfs_unlink(vfs, &k->req, VFS_ROOT, random_names[i]);
+	vfs_unlink(vfs, &k->req, dir_of(i), random_names[i]);
 	wait_for(k);
 	if (succeeds(k, "unlink"))
 		seen[i] = NULL;
@@ -468,7 +474,7 @@ static void op_rename(void)
 	if (!error_count && !is_linked(i))
 		random_renamed(i, j, seen[i]);
 	k = request();
-	vfs_rename(vfs, &k->req, VFS_ROOT, random_names[i], VFS_ROOT, random_names[j], 0);
+	vfs_rename(vfs, &k->req, dir_of(i), random_names[i], dir_of(j), random_names[j], 0);
 	wait_for(k);
 	if (!succeeds(k, "rename"))
 		return;
@@ -485,7 +491,7 @@ static void op_link(void)
 	if (!do_lookup(i) || do_lookup(j) || seen[j])
 		return;
 	k = request();
-	vfs_link(vfs, &k->req, seen[i]->nodeid, VFS_ROOT, random_names[j]);
+	vfs_link(vfs, &k->req, seen[i]->nodeid, dir_of(j), random_names[j]);
 	wait_for(k);
 	if (!k->err)
 		check_attr(seen[i], &k->entry.st, "link");
@@ -505,18 +511,29 @@ static void op_list(void)
 {
 	struct kreq *o = request(), *d = request(), *c = request();
 	unsigned count = 0, there = 0;
+	bool plus = random_chance(50);
+	uint64_t dir = random_chance(70) ? VFS_ROOT : below;
 
-	random_tell("%u: list\n", op_number);
-	vfs_opendir(vfs, &o->req, VFS_ROOT);
+	random_tell("%u: list%s%s\n", op_number, dir == below ? " " RANDOM_DIR : "",
+	            plus ? " with attributes" : "");
+	vfs_opendir(vfs, &o->req, dir);
 	wait_for(o);
 	must(o->err == 0, "opendir: error %d\n", o->err);
-	vfs_readdir(vfs, &d->req, o->opened.fh, 0, false);
+	vfs_readdir(vfs, &d->req, o->opened.fh, 0, plus);
 	wait_for(d);
 	must(d->err == 0, "readdir: error %d\n", d->err);
 	for (int i = 0; i < RANDOM_NAME_COUNT; i++)
-		count += seen[i] != NULL;
-	for (unsigned i = 0; i < d->name_count; i++)
-		there += strlen(d->names[i]) == 1 && d->names[i][0] != '.';
+		count += seen[i] != NULL && dir_of(i) == dir;
+	for (unsigned i = 0; i < d->name_count; i++) {
+		const struct content *f;
+
+		if (strlen(d->names[i]) != 1 || d->names[i][0] == '.')
+			continue;
+		there++;
+		f = seen[d->names[i][0] - 'a'];
+		if (f && d->nodeids[i])
+			check_attr(f, &d->sts[i], "listing");
+	}
 	expect(there == count, "listing shows %u of %u names\n", there, count);
 	vfs_releasedir(vfs, &c->req, o->opened.fh);
 	wait_for(c);
@@ -582,26 +599,38 @@ static void quiet(void)
 		step();
 }
 
-static void tweak_async(struct vfs_config *cfg)
+static bool with_async;
+
+static void tweak(struct vfs_config *cfg)
 {
-	cfg->async = true;
+	cfg->async = with_async;
+	cfg->dir_cache = !random_chance(10);
+	if (random_chance(20))
+		cfg->file_timeout_ms = random_below(2) * 500;
+	if (random_chance(20))
+		cfg->dir_timeout_ms = random_below(2) * 500;
+	if (random_chance(20))
+		cfg->open_window_ms = random_below(2) * 3000;
 }
 
 static void begin(bool async, uint64_t seed)
 {
 	struct kreq *g = request(), *k = request();
 
+	with_async = async;
+
 	random_begin(seed);
 	memset(seen, 0, sizeof(seen));
 	memset(fds, 0, sizeof(fds));
 	error_count = 0;
-	fake_setup(async ? tweak_async : NULL);
+	fake_setup(tweak);
 	fake.info.caps.statvfs = true;
 	vfs_getattr(vfs, &g->req, VFS_ROOT, 0);
 	wait_for(g);
-	vfs_mkdir(vfs, &k->req, VFS_ROOT, "warm", 0755); /* the journal sees who we are */
+	vfs_mkdir(vfs, &k->req, VFS_ROOT, RANDOM_DIR, 0755); /* the journal sees who we are */
 	wait_for(k);
 	ck_assert_int_eq(k->err, 0);
+	below = k->entry.nodeid;
 	give_back(g);
 	give_back(k);
 }
