@@ -87,6 +87,12 @@ bool fxp_window_room(struct fxp_window *w);
 bool fxp_window_faced(const struct fxp_window *w);
 
 /*
+ * How many bytes one request of a stream should carry, of at most `len_max`: where the line is known to be
+ * slow no more than it carries in a moment, for behind it everything else waits. Whole 32 KiB.
+ */
+size_t fxp_window_unit_len(const struct fxp_window *w, size_t len_max);
+
+/*
  * When a request may go for which there is room, if no more than a step, or against a stream
  * in the other direction a part of the window, shall wait in the server.
  * Return: `now_ms` when it may go now.

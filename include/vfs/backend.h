@@ -176,8 +176,10 @@ struct be_caps {
 /* What the backend has learned; live, may change with every event. */
 struct be_info {
 	struct be_caps caps;
-	size_t read_len_max;     /* largest read() */
-	size_t write_len_max;    /* largest write() */
+	size_t read_len_max;  /* largest read() */
+	size_t write_len_max; /* largest write() */
+	size_t read_unit_len; /* pieces of a stream: less on a slow line, where others would wait */
+	size_t write_unit_len;
 	size_t stream_len;       /* bytes one sequential reader should keep in flight */
 	size_t write_stream_len; /* and one writer */
 	uint64_t open_max;       /* files the server lets us hold open; 0: unknown */

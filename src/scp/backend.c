@@ -359,6 +359,8 @@ static const struct be_info *scp_info(struct backend *b)
 	info->caps.fsync = false;
 	info->read_len_max = READ_LEN_MAX;
 	info->write_len_max = WRITE_LEN_MAX;
+	info->read_unit_len = READ_LEN_MAX;
+	info->write_unit_len = WRITE_LEN_MAX;
 	info->stream_len = info->write_stream_len = STREAM_LEN;
 	info->open_max = 0;
 	info->silent_since_ms = scp_channels_silent_since(&sb->channels, info->silent_since_ms);

@@ -27,6 +27,8 @@ void fxp_backend_refresh(struct fxp_backend *fb)
 	info->caps.id_names = fxp_ext_has(c->exts, EXT_USERS_GROUPS);
 	info->read_len_max = c->read_len_max;
 	info->write_len_max = c->write_len_max;
+	info->read_unit_len = fxp_window_unit_len(&c->down_window, c->read_len_max);
+	info->write_unit_len = fxp_window_unit_len(&c->up_window, c->write_len_max);
 	info->stream_len = stream_len(&c->down_window);
 	info->write_stream_len = stream_len(&c->up_window);
 	info->open_max = c->limits.handle_count;

@@ -24,7 +24,9 @@
 #define PACE_LEN            (512u * 1024) /* bytes that are worth waking up for */
 #define BURST_LEN_MIN       (256u * 1024) /* bytes: what goes at once against a stream the other way */
 #define BURST_LEN_MAX       (1024u * 1024)
-#define BURST_PART          8u /* of the window */
+#define BURST_PART          8u     /* of the window */
+#define UNIT_LEN            32768u /* bytes: what requests of a stream are whole multiples of */
+#define UNIT_MS             20     /* the line's time with one of them */
 #define SLACK_MS            4 /* what the clock's grain and the server's own time add to a round trip */
 /*
  * Without distance all of the window waits in the server, and more than a few requests only cost its
@@ -223,6 +225,14 @@ static size_t most_burst_len(const struct fxp_window *w)
 	if (len < BURST_LEN_MIN)
 		return BURST_LEN_MIN;
 	return len < BURST_LEN_MAX ? len : BURST_LEN_MAX;
+}
+
+size_t fxp_window_unit_len(const struct fxp_window *w, size_t len_max)
+{
+	uint64_t rate = w->full ? w->rate : w->measured ? w->flight_rate : 0;
+	uint64_t unit_count = rate * UNIT_MS / 1000 / UNIT_LEN + 1;
+
+	return !rate || unit_count * UNIT_LEN > len_max ? len_max : (size_t)unit_count * UNIT_LEN;
 }
 
 int64_t fxp_window_due_ms(const struct fxp_window *w, int64_t now_ms)

@@ -212,7 +212,7 @@ static struct chunk *chunk_start(struct file *f, uint64_t off, size_t len, int *
 
 static size_t read_unit(const struct vfs *v)
 {
-	size_t max = v->ops->info(v->be)->read_len_max;
+	size_t max = v->ops->info(v->be)->read_unit_len;
 
 	/* Whole pages, so that the kernel's requests do not straddle two chunks more than needed. */
 	return max > PAGE_LEN ? max - max % PAGE_LEN : max;

@@ -272,11 +272,19 @@ static void send_others(struct file *f)
 	}
 }
 
+/* What one WRITE carries. Of an appender all that the server takes: nobody's bytes shall come between. */
+static size_t write_unit(const struct file *f)
+{
+	const struct be_info *info = f->v->ops->info(f->v->be);
+
+	return f->flags & O_APPEND ? info->write_len_max : info->write_unit_len;
+}
+
 /* Makes room for more bytes behind those gathered, or a first block. Return: -ENOMEM or 0. */
 static int gather_grow(struct file *f, size_t more_len)
 {
 	struct vfs *v = f->v;
-	size_t max = v->ops->info(v->be)->write_len_max;
+	size_t max = write_unit(f);
 	size_t want = f->gather ? f->gather_len + more_len : more_len;
 	size_t size = want > GATHER_LEN_MIN || f->gather ? max : GATHER_LEN_MIN;
 	struct data *block;
@@ -318,7 +326,7 @@ static ssize_t gather_append(struct file *f, pid_t pid, size_t len, uint64_t off
 /* Takes the bytes over. Return: 0 or -ENOMEM. */
 static int gather(struct file *f, const uint8_t *bytes, size_t len, uint64_t off)
 {
-	size_t max = f->v->ops->info(f->v->be)->write_len_max;
+	size_t max = write_unit(f);
 
 	while (len) {
 		size_t part;
@@ -401,7 +409,7 @@ static void write_on(struct file *f, struct vfs_req *req, const void *bytes, siz
 	if (f->gather && f->gather_off + f->gather_len != off)
 		file_send(f);
 	if (f->flags & O_APPEND)
-		at = gather_append(f, req->pid, len, off, v->ops->info(v->be)->write_len_max);
+		at = gather_append(f, req->pid, len, off, write_unit(f));
 	overwrite(f->node, len, off);
 	err = at < 0 ? (int)at : gather(f, bytes, len, off);
 	if (f->flags & O_APPEND)

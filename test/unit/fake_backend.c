@@ -435,6 +435,8 @@ void fake_setup(void (*tweak)(struct vfs_config *cfg))
 	    .caps = {.posix_rename = true, .hardlink = true, .fsync = true, .copy = true},
 	    .read_len_max = 65536,
 	    .write_len_max = 65536,
+	    .read_unit_len = 65536,
+	    .write_unit_len = 65536,
 	    .stream_len = 1 << 20,
 	    .write_stream_len = 1 << 20,
 	    .silent_since_ms = -1,

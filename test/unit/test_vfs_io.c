@@ -394,6 +394,7 @@ START_TEST(append_that_does_not_fit_is_not_cut)
 	uint64_t fh;
 
 	setup();
+	fake.info.write_unit_len = 32768; /* which is for others */
 	fh = fake_open(fake_lookup("f", a), O_RDWR | O_APPEND, a);
 	append_as(10, fh, 30000, 0);
 	append_as(10, fh, 32768 - 30000, 30000);
@@ -480,6 +481,43 @@ START_TEST(small_writes_become_full_writes)
 	ck_assert(f->done); /* the bytes are there; what the file is now is for the caches */
 	ck_assert_int_eq(f->err, 0);
 	fake_attr(fake_call("fstat"), BE_OK, &a);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(a_slow_line_gets_short_requests)
+{
+	// from the next one on: writes and reads go in units, also what was gathered as more
+	struct be_attr a = fake_reg(150000, 1000000);
+	struct kreq *f = kreq_create();
+	static const size_t lens[] = {40000, 32768, 27232};
+	uint64_t fh, off = 0;
+
+	setup();
+	fh = open_file(O_RDWR, 0);
+	fake_write(fh, pattern, 30000, 0);
+	fake_none();
+	fake.info.read_unit_len = fake.info.write_unit_len = 32768;
+	fake_write(fh, pattern, 10000, 30000);
+	fake_write(fh, pattern, 60000, 40000);
+	vfs_flush(vfs, &f->req, fh);
+	for (unsigned i = 0; i < 3; i++) {
+		struct call *c = fake_call("write");
+
+		ck_assert_uint_eq(c->off, off);
+		ck_assert_uint_eq(c->len, lens[i]);
+		ck_assert_mem_eq(c->block->bytes + c->block_off, pattern + off, c->len);
+		off += c->len;
+		fake_status(c, BE_OK, "");
+	}
+	fake_attr(fake_call("fstat"), BE_OK, &a);
+	fake_read(fh, 50000, 100000);
+	for (unsigned i = 0; i < 2; i++) {
+		struct call *c = fake_call("read");
+
+		ck_assert_uint_le(c->len, 32768);
+		fake_data(c, BE_OK, pattern, c->len);
+	}
 	fake_teardown();
 }
 END_TEST
@@ -886,11 +924,11 @@ CHECK_MAIN("vfs_io", random_reads_fetch_only_what_is_read, sequential_reads_are_
            page_of_a_mapping_is_never_appended, append_that_the_kernel_cuts_is_one_write,
            append_that_ended_at_a_page_is_not_held_back, append_that_does_not_fit_is_not_cut,
            appenders_bypass_the_pages_where_they_can, small_writes_become_full_writes,
-           written_data_is_sent_within_flush_age, synchronous_writes_wait_for_the_server,
-           size_and_mtime_are_ours_while_dirty, write_error_is_reported_once_by_close,
-           read_after_write_is_sent_behind_it, read_before_an_unsent_end_is_a_hole,
-           what_lies_behind_a_hole_is_not_a_hole, write_overtakes_a_read_on_its_way,
-           writer_waits_for_room_in_the_budget, writer_goes_with_a_fast_server,
-           slow_server_is_not_waited_for, pages_are_kept_only_when_proven,
-           pages_go_when_the_size_is_another, own_pages_are_kept_when_the_server_has_them,
-           fsync_waits_for_every_write)
+           a_slow_line_gets_short_requests, written_data_is_sent_within_flush_age,
+           synchronous_writes_wait_for_the_server, size_and_mtime_are_ours_while_dirty,
+           write_error_is_reported_once_by_close, read_after_write_is_sent_behind_it,
+           read_before_an_unsent_end_is_a_hole, what_lies_behind_a_hole_is_not_a_hole,
+           write_overtakes_a_read_on_its_way, writer_waits_for_room_in_the_budget,
+           writer_goes_with_a_fast_server, slow_server_is_not_waited_for,
+           pages_are_kept_only_when_proven, pages_go_when_the_size_is_another,
+           own_pages_are_kept_when_the_server_has_them, fsync_waits_for_every_write)

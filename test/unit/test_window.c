@@ -107,6 +107,22 @@ START_TEST(finds_rate)
 }
 END_TEST
 
+START_TEST(units)
+{
+	/* requests are as long as the server lets them be, but on a slow line no longer than 20 ms of it */
+	static const double rates[] = {1.25e6, 5e6, 12.5e6, 125e6};
+	static const size_t lens[] = {32768, 131072, 261120, 261120};
+
+	for (unsigned i = 0; i < 4; i++) {
+		begin(128 * 1024);
+		ck_assert_uint_eq(fxp_window_unit_len(&w, 261120), 261120);
+		run(0, 3000, rates[i], 50);
+		ck_assert_uint_eq(fxp_window_unit_len(&w, 261120), lens[i]);
+		ck_assert_uint_eq(fxp_window_unit_len(&w, 32000), 32000);
+	}
+}
+END_TEST
+
 START_TEST(first_flight)
 {
 	/* a first flight of 4 MiB shows what the line carries: all of it is used from the fourth
@@ -508,7 +524,7 @@ START_TEST(one_way)
 }
 END_TEST
 
-CHECK_MAIN("window", two_always, finds_rate, first_flight, late_flight, never_floods,
+CHECK_MAIN("window", two_always, finds_rate, units, first_flight, late_flight, never_floods,
            survives_a_slow_server, bears_stalls, little_work, follows_down, grows_again, more_lanes,
            no_creep, second_stream, batches, own_time, no_distance, comes_back, held_up, two_ways,
            one_way)
