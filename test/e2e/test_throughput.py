@@ -504,7 +504,7 @@ def test_cold_stat_during_a_copy(far, way):
     key = "written_bytes" if way == "write" else "read_bytes"
     copier = subprocess.Popen(copy)
     try:
-        wait_until(lambda: line.status()[key] > 6 * MIB, what="a copy under way")
+        wait_until(lambda: line.status()[key] > 16 * MIB, what="a copy under way")
         for n in range(9):
             os.stat(line.dir / f"cold{n}")
         assert copier.poll() is None
@@ -526,14 +526,14 @@ def test_cold_stat_while_small_files_come_ahead_on_a_slow_line(far):
     for n in range(300):
         (line.base / f"tree/f{n:03d}").write_bytes(bytes(size))
         os.utime(line.base / f"tree/f{n:03d}", (OLD, OLD))
-    for n in range(9):
+    for n in range(5):
         (line.base / f"cold{n}").mkdir()
         (line.base / f"cold{n}/file").write_bytes(b"x")
     os.listdir(line.dir)
     reader = subprocess.Popen(["sh", "-c", 'exec cat "$0"/tree/* > /dev/null', line.dir])
     try:
         wait_until(lambda: line.status()["read_bytes"] > MIB, what="files on their way")
-        for n in range(9):
+        for n in range(5):
             os.stat(line.dir / f"cold{n}/file")
         assert reader.poll() is None
     finally:
@@ -541,8 +541,8 @@ def test_cold_stat_while_small_files_come_ahead_on_a_slow_line(far):
         line.relay.command("rate 0")
         reader.wait()
     passed = sorted(passed_during(line.mount.log_text(), "file", size))
-    assert len(passed) == 9 and passed[0] > 0, passed
-    assert passed[4] <= 2 * (2 * delay / 1000) * rate / 8 + size, passed
+    assert len(passed) == 5 and passed[0] > 0, passed
+    assert passed[2] <= 2 * (2 * delay / 1000) * rate / 8 + size, passed
 
 
 def test_cipher_choice(far):
