@@ -154,6 +154,9 @@ void change_init(struct change *c, enum change_kind kind, void (*send)(struct ch
  */
 int pending_add(struct pending *p, struct change *c, const char *path, const char *path2);
 
+/* `c`, just added, also waits for what is unanswered of `f`. Return: 0 or -ENOMEM. */
+int change_wait_file(struct change *c, const struct pfile *f);
+
 /* The file that `c` is making has become known as a node. Return: 0 or -ENOMEM. */
 int change_set_node(struct change *c, uint64_t nodeid);
 

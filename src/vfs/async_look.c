@@ -363,6 +363,22 @@ static void list_end(struct change *c)
 		a->ops->list_pause(a->below, l->below, true);
 }
 
+/* The directory may have a name of a file on which something is pending by a name elsewhere. */
+static int wait_for_linked(struct async *a, struct change *c)
+{
+	int r = 0;
+
+	for (const struct hash_node *hn = NULL;
+	     a->linked && r == 0 && (hn = hash_next(&a->pending.files, hn)) != NULL;) {
+		const struct pfile *f = list_entry(hn, const struct pfile, by_nodeid);
+		const struct node *n = node_find(a->v, f->nodeid);
+
+		if (n && n->names.next != n->names.prev)
+			r = change_wait_file(c, f);
+	}
+	return r;
+}
+
 int async_list(struct backend *b, const char *path, be_entries_fn *entries, be_status_fn *done,
                void *arg, struct be_list **out)
 {
@@ -381,6 +397,10 @@ int async_list(struct backend *b, const char *path, be_entries_fn *entries, be_s
 	strcpy(l->path, path);
 	*out = l;
 	r = pending_add(&a->pending, &l->change, path, NULL);
+	if (r == 0 && wait_for_linked(a, &l->change) < 0) {
+		change_cancel(&l->change);
+		r = -ENOMEM;
+	}
 	if (r < 0)
 		free(l);
 	else

@@ -323,6 +323,7 @@ int async_link(struct backend *b, const char *from, const char *to, be_attr_fn *
 	struct seen s, s2;
 	struct task *t;
 
+	a->linked = true;
 	if (r)
 		return answer_attr(a, done, arg, r, NULL);
 	s = async_see(a, from);

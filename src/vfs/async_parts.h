@@ -38,6 +38,7 @@ struct async {
 	struct be_statvfs space; /* of the root */
 	int64_t space_ms;        /* when; 0: never */
 	bool space_asked;
+	bool linked;         /* there may be files of several names */
 	uint64_t unsent_len; /* acknowledged bytes that the server has not */
 
 	struct async_miss misses[ASYNC_MISS_COUNT];

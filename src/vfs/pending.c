@@ -242,14 +242,12 @@ static int wait_on_name(struct change *c, const struct pname *n, enum builds whe
 	return r;
 }
 
-static int wait_on_file(struct change *c)
+static int wait_on_file(struct change *c, const struct pfile *f)
 {
-	const struct pfile *f = c->nodeid ? pending_file(c->p, c->nodeid) : NULL;
 	bool source = c->kind == CHANGE_RENAME || c->kind == CHANGE_LINK;
 	int r = 0;
 
-	for (const struct list *e = f ? f->changes.prev : NULL; r == 0 && e && e != &f->changes;
-	     e = e->prev) {
+	for (const struct list *e = f->changes.prev; r == 0 && e != &f->changes; e = e->prev) {
 		struct change *before = list_entry(e, struct change, in_file);
 
 		r = wait_for(c, before, source);
@@ -354,8 +352,19 @@ static void take_names(struct pending *p, struct change *c, const char *path, co
 	*err = (path && !c->at.name) || (path2 && !c->at2.name) ? -ENOMEM : 0;
 }
 
+static void want_earlier(struct change *c)
+{
+	list_for_each_safe(e, tmp, &c->earlier) {
+		struct change *before = list_entry(e, struct edge, in_later)->before;
+
+		if (before->held && before->wanted)
+			before->wanted(before);
+	}
+}
+
 int pending_add(struct pending *p, struct change *c, const char *path, const char *path2)
 {
+	const struct pfile *f = c->nodeid ? pending_file(p, c->nodeid) : NULL;
 	int r;
 
 	c->p = p;
@@ -369,8 +378,8 @@ int pending_add(struct pending *p, struct change *c, const char *path, const cha
 		r = wait_for_all(p, c);
 	if (r == 0 && path2)
 		r = wait_around(c, c->at2.name, false);
-	if (r == 0 && !c->marker)
-		r = wait_on_file(c);
+	if (r == 0 && f && !c->marker)
+		r = wait_on_file(c, f);
 	c->active = r == 0;
 	if (r == 0)
 		r = change_set_node(c, c->nodeid);
@@ -389,13 +398,18 @@ int pending_add(struct pending *p, struct change *c, const char *path, const cha
 	c->sent = c->marker;
 	if (c->wait_count == 0 && !c->held && !c->marker)
 		list_push_back(&p->ready, &c->in_ready);
-	list_for_each_safe(e, tmp, &c->earlier) {
-		struct change *before = list_entry(e, struct edge, in_later)->before;
-
-		if (before->held && before->wanted)
-			before->wanted(before);
-	}
+	want_earlier(c);
 	return 0;
+}
+
+int change_wait_file(struct change *c, const struct pfile *f)
+{
+	int r = wait_on_file(c, f);
+
+	if (c->wait_count)
+		list_del(&c->in_ready);
+	want_earlier(c);
+	return r;
 }
 
 void change_release(struct change *c)

@@ -442,6 +442,40 @@ START_TEST(what_waits_to_be_set_comes_before_the_close)
 }
 END_TEST
 
+START_TEST(listing_waits_for_files_with_names_elsewhere)
+{
+	// a directory is listed when what is on its way to its files by names of other directories is there
+	struct be_attr a = fake_reg(2 << 20, 1000000);
+	struct kreq *c, *l = kreq_create(), *o = kreq_create();
+	uint64_t warm;
+
+	prog_setup();
+	warm = prog_lookup("warm")->entry.nodeid;
+	c = prog_create("f", O_WRONLY | O_EXCL);
+	vfs_link(vfs, &l->req, c->entry.nodeid, warm, "too");
+	prog_tick();
+	ck_assert(l->done);
+	serve_open("/r/f");
+	while (fake_find("fsetattr", NULL))
+		fake_attr(fake_find("fsetattr", NULL), BE_OK, &(struct be_attr){0});
+	fake_attr(fake_call("link"), BE_OK, &a);
+	prog_write(c->opened.fh, 2 << 20, 0);
+	prog_close(c->opened.fh);
+	ck_assert_ptr_nonnull(fake_find("write", NULL));
+	fake_pass(20001); /* what is known of the directory is old */
+	vfs_opendir(vfs, &o->req, warm);
+	prog_tick();
+	ck_assert_ptr_null(fake_find("list", NULL));
+	while (fake_find("write", NULL))
+		fake_status(fake_find("write", NULL), BE_OK, "");
+	while (fake_find("fsetattr", NULL))
+		fake_attr(fake_find("fsetattr", NULL), BE_OK, &a);
+	fake_status(fake_find("list", NULL), BE_OK, "");
+	vfs_releasedir(vfs, &kreq_create()->req, o->opened.fh);
+	fake_teardown();
+}
+END_TEST
+
 CHECK_MAIN("vfs_async_order", rename_waits_for_every_status_of_its_source,
            rename_of_a_file_that_failed_is_not_sent, rename_of_a_file_whose_mode_failed_is_not_sent,
            same_name_waits_and_falls_with_it, unrelated_names_overtake,
@@ -450,4 +484,5 @@ CHECK_MAIN("vfs_async_order", rename_waits_for_every_status_of_its_source,
            unlinked_while_open_is_opened_first, open_waits_for_a_change_under_a_lost_name,
            torn_file_gets_no_new_name, rename_behind_a_write_by_another_name_falls_with_it,
            rename_behind_attributes_of_a_torn_file_is_not_sent, close_shows_what_waits_to_be_set,
-           what_waits_to_be_set_comes_before_the_close)
+           what_waits_to_be_set_comes_before_the_close,
+           listing_waits_for_files_with_names_elsewhere)
