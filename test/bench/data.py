@@ -49,7 +49,10 @@ def make_tree(top):
 
 
 def make_parts(top, parts, count, total, seed):
-    places = [top / f"part{i:02}" for i in range(parts)]
+    make_places([top / f"part{i:02}" for i in range(parts)], count, total, seed)
+
+
+def make_places(places, count, total, seed):
     for place in places:
         place.mkdir(parents=True)
     fill(places, count, total, seed)
@@ -62,7 +65,9 @@ def make_half(part, half):
 
 
 def make_repository(top, count):
-    make_parts(top / "files", max(5, count // 20), count, count * CLONED_LEN, 14)
+    """20 files in a directory and ten directories in one above, about as in the tree."""
+    places = [top / "files" / f"dir{i // 10}" / f"sub{i % 10}" for i in range(max(5, count // 20))]
+    make_places(places, count, count * CLONED_LEN, 14)
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
         subprocess.run(["git", "-C", top, *words], check=True)
 
