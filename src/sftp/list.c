@@ -15,7 +15,8 @@
 #define AHEAD_MIN   2u  /* READDIRs in flight at first */
 #define AHEAD_MAX   64u /* and at most */
 #define BURST_COUNT 4u  /* READDIRs of a burst: OpenSSH's bring 100 names each, the last none */
-#define FULL_COUNT  98u /* names that one of those has without "." and "..", but for the last with any */
+#define FULL_COUNT                                                                                 \
+	98u /* names that one of those has without "." and "..", but for the last with any */
 #define AHEAD_LARGE 16u /* READDIRs in flight at first where a burst has not come to the end */
 
 struct list_slot {
