@@ -76,7 +76,7 @@ void listing_show(struct vfs *v, struct node *n, const struct be_attr *a);
 /* We have removed the name, or the server says that there is none. */
 void listing_remove(struct vfs *v, struct node *parent, const char *name);
 
-/* The server has shown that what listings say of the names of `n` is old: whoever looks them up asks it. */
+/* What listings say of the names of `n` is known to be old: whoever looks them up asks the server. */
 void listing_doubt(struct vfs *v, struct node *n);
 
 /*

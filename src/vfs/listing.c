@@ -249,6 +249,7 @@ void listing_doubt(struct vfs *v, struct node *n)
 		struct listing *l = listing_fresh(v, d->parent);
 		struct entry *entry = l ? listing_entry(l, d->bytes) : NULL;
 
+		d->parent->inside_count++; /* nor what is on its way */
 		if (entry) {
 			entry->attr_known = false;
 			listing_set_target(l, entry, NULL);

@@ -135,6 +135,8 @@ static void node_reap(struct vfs *v, struct node *n)
 	if (n->lookup_count || n->ref_count)
 		return;
 	n->ref_count++; /* dropping the names below must not reap us again */
+	if (n->name_changes)
+		listing_doubt(v, n); /* only we knew that its times are others by now */
 	/* Only negative names can be left here: one with a node holds a reference on us. */
 	while (!list_empty(&n->children))
 		name_free(v, list_entry(n->children.next, struct name, in_parent));

@@ -235,6 +235,76 @@ START_TEST(what_our_own_change_has_ended_is_asked_for_behind_a_lookup)
 }
 END_TEST
 
+/* The root has been listed with the directory d, and d been looked up. */
+static struct kreq *listed_d(void)
+{
+	const struct be_entry e[] = {entry("d", fake_dir(1000))};
+	struct kreq *l = kreq_create();
+
+	fake_setup(NULL);
+	list_root(e, 1, false);
+	vfs_lookup(vfs, &l->req, VFS_ROOT, "d");
+	ck_assert(l->done);
+	return l;
+}
+
+START_TEST(changed_directory_that_was_forgotten_is_asked_for)
+{
+	// a name made in a directory, which the kernel then forgets: the listing above does not bring back its old times
+	const struct be_attr made = fake_dir(2000);
+	struct kreq *l = listed_d(), *m = kreq_create(), *again = kreq_create();
+
+	vfs_mkdir(vfs, &m->req, l->entry.nodeid, "new", 0755);
+	fake_attr(fake_call("mkdir"), BE_OK, &made);
+	vfs_forget(vfs, m->entry.nodeid, 1);
+	vfs_forget(vfs, l->entry.nodeid, 1);
+	vfs_lookup(vfs, &again->req, VFS_ROOT, "d");
+	fake_attr(fake_call("stat"), BE_OK, &made);
+	ck_assert_int_eq(again->entry.st.st_mtime, 2000);
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(unchanged_directory_that_was_forgotten_is_not_asked_for)
+{
+	// what nobody has changed is still as it was listed
+	struct kreq *l = listed_d(), *again = kreq_create();
+
+	vfs_forget(vfs, l->entry.nodeid, 1);
+	vfs_lookup(vfs, &again->req, VFS_ROOT, "d");
+	ck_assert_int_eq(again->entry.st.st_mtime, 1000);
+	fake_none();
+	fake_teardown();
+}
+END_TEST
+
+START_TEST(listing_that_was_on_its_way_when_a_changed_directory_was_forgotten_is_not_believed)
+{
+	const struct be_entry e[] = {entry("d", fake_dir(1000))};
+	const struct be_attr old = fake_dir(1000), made = fake_dir(2000);
+	struct kreq *l = kreq_create(), *o = kreq_create(), *m = kreq_create(),
+	            *again = kreq_create(), *c = kreq_create();
+	struct call *list;
+
+	fake_setup(NULL);
+	vfs_lookup(vfs, &l->req, VFS_ROOT, "d");
+	fake_attr(fake_call("stat"), BE_OK, &old);
+	vfs_opendir(vfs, &o->req, VFS_ROOT);
+	list = fake_call("list");
+	fake_entries(list, e, 1);
+	vfs_mkdir(vfs, &m->req, l->entry.nodeid, "new", 0755);
+	fake_attr(fake_find("mkdir", NULL), BE_OK, &made);
+	vfs_forget(vfs, m->entry.nodeid, 1);
+	vfs_forget(vfs, l->entry.nodeid, 1);
+	fake_status(list, BE_OK, "");
+	vfs_lookup(vfs, &again->req, VFS_ROOT, "d");
+	fake_attr(fake_call("stat"), BE_OK, &made);
+	ck_assert_int_eq(again->entry.st.st_mtime, 2000);
+	vfs_releasedir(vfs, &c->req, o->opened.fh);
+	fake_teardown();
+}
+END_TEST
+
 START_TEST(listing_answers_lookups)
 {
 	// a complete listing answers names that are there and names that are not
@@ -635,13 +705,16 @@ END_TEST
 CHECK_MAIN("vfs_cache", lookup_is_cached_until_it_expires, young_file_is_believed_for_three_seconds,
            absent_name_is_remembered, absent_name_in_a_listing_is_believed_as_long_as_it,
            negative_timeout_wins, dir_cache_no_asks_every_time, dir_cache_no_asks_once_for_one_stat,
-           what_our_own_change_has_ended_is_asked_for_behind_a_lookup, listing_answers_lookups,
-           own_changes_update_the_listing, overtaken_listing_is_not_installed,
-           rewinddir_lists_anew_when_stale, huge_directory_streams_in_bounded_memory,
-           replaced_file_is_a_new_node, file_changed_in_place_keeps_its_node,
-           file_that_grows_meanwhile_is_not_replaced, open_of_a_replaced_file_is_estale,
-           a_program_is_sent_back_once_for_each_open, rename_gives_the_new_path_its_number,
-           link_shows_two_names_of_one_node, a_killed_program_is_answered_at_once,
-           a_signal_is_answered_when_the_server_is_silent,
+           what_our_own_change_has_ended_is_asked_for_behind_a_lookup,
+           changed_directory_that_was_forgotten_is_asked_for,
+           unchanged_directory_that_was_forgotten_is_not_asked_for,
+           listing_that_was_on_its_way_when_a_changed_directory_was_forgotten_is_not_believed,
+           listing_answers_lookups, own_changes_update_the_listing,
+           overtaken_listing_is_not_installed, rewinddir_lists_anew_when_stale,
+           huge_directory_streams_in_bounded_memory, replaced_file_is_a_new_node,
+           file_changed_in_place_keeps_its_node, file_that_grows_meanwhile_is_not_replaced,
+           open_of_a_replaced_file_is_estale, a_program_is_sent_back_once_for_each_open,
+           rename_gives_the_new_path_its_number, link_shows_two_names_of_one_node,
+           a_killed_program_is_answered_at_once, a_signal_is_answered_when_the_server_is_silent,
            the_root_of_a_silent_server_is_a_directory_before_anything_is_known_of_it,
            who_gave_up_reading_a_directory_may_close_it)
