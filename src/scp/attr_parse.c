@@ -116,7 +116,7 @@ static uint32_t parse_date(struct text *t, int64_t now_s)
 	struct tm tm = {0}, now;
 	time_t now_t = (time_t)now_s, at;
 	const char *m;
-	uint64_t n;
+	uint64_t n = 0;
 	char *colon;
 
 	word(t, month);
