@@ -212,29 +212,6 @@ START_TEST(dir_cache_no_asks_once_for_one_stat)
 }
 END_TEST
 
-START_TEST(what_our_own_change_has_ended_is_asked_for_behind_a_lookup)
-{
-	// a name made in a directory: its lookup is answered, but what its times are now only the server can tell
-	const struct be_entry e[] = {entry("d", fake_dir(1000))};
-	const struct be_attr made = fake_dir(2000);
-	struct kreq *l = kreq_create(), *m = kreq_create(), *again = kreq_create(),
-	            *g = kreq_create();
-
-	fake_setup(NULL);
-	list_root(e, 1, false);
-	vfs_lookup(vfs, &l->req, VFS_ROOT, "d");
-	vfs_mkdir(vfs, &m->req, l->entry.nodeid, "new", 0755);
-	fake_attr(fake_call("mkdir"), BE_OK, &made);
-	again->req.pid = g->req.pid = 7;
-	vfs_lookup(vfs, &again->req, VFS_ROOT, "d");
-	ck_assert(again->done);
-	vfs_getattr(vfs, &g->req, l->entry.nodeid, 0);
-	fake_attr(fake_call("stat"), BE_OK, &made);
-	ck_assert_int_eq(g->st.st_mtime, 2000);
-	fake_teardown();
-}
-END_TEST
-
 /* The root has been listed with the directory d, and d been looked up. */
 static struct kreq *listed_d(void)
 {
@@ -247,6 +224,24 @@ static struct kreq *listed_d(void)
 	ck_assert(l->done);
 	return l;
 }
+
+START_TEST(what_our_own_change_has_ended_is_asked_for_behind_a_lookup)
+{
+	// a name made in a directory: its lookup is answered, but what its times are now only the server can tell
+	const struct be_attr made = fake_dir(2000);
+	struct kreq *l = listed_d(), *m = kreq_create(), *again = kreq_create(), *g = kreq_create();
+
+	vfs_mkdir(vfs, &m->req, l->entry.nodeid, "new", 0755);
+	fake_attr(fake_call("mkdir"), BE_OK, &made);
+	again->req.pid = g->req.pid = 7;
+	vfs_lookup(vfs, &again->req, VFS_ROOT, "d");
+	ck_assert(again->done);
+	vfs_getattr(vfs, &g->req, l->entry.nodeid, 0);
+	fake_attr(fake_call("stat"), BE_OK, &made);
+	ck_assert_int_eq(g->st.st_mtime, 2000);
+	fake_teardown();
+}
+END_TEST
 
 START_TEST(changed_directory_that_was_forgotten_is_asked_for)
 {

@@ -716,6 +716,15 @@ START_TEST(write_overtakes_a_read_on_its_way)
 }
 END_TEST
 
+/* The server has taken one WRITE: the program that was held back goes on. Then it takes all others. */
+static void held_goes_on(const struct kreq *held, size_t len)
+{
+	fake_status(fake_call("write"), BE_OK, "");
+	ck_assert_uint_eq(held->written, len);
+	while (!list_empty(&fake.calls))
+		fake_status(fake_call("write"), BE_OK, "");
+}
+
 START_TEST(writer_waits_for_room_in_the_budget)
 {
 	// a writer faster than the server is held back when three quarters of the budget are full, and goes on after
@@ -730,10 +739,7 @@ START_TEST(writer_waits_for_room_in_the_budget)
 		off += 65536;
 	}
 	ck_assert_uint_eq(off, 192 * 1024);
-	fake_status(fake_call("write"), BE_OK, "");
-	ck_assert_uint_eq(last->written, 65536);
-	while (!list_empty(&fake.calls))
-		fake_status(fake_call("write"), BE_OK, "");
+	held_goes_on(last, 65536);
 	fake_teardown();
 }
 END_TEST
@@ -773,10 +779,7 @@ START_TEST(writer_goes_with_a_fast_server)
 		fake.info.write_stream_len = window_len;
 		fh = open_file(O_WRONLY, 0);
 		ck_assert_uint_eq(write_until_held(fh, &last), most_len / sizeof(pattern));
-		fake_status(fake_call("write"), BE_OK, "");
-		ck_assert_uint_eq(last->written, sizeof(pattern));
-		while (!list_empty(&fake.calls))
-			fake_status(fake_call("write"), BE_OK, "");
+		held_goes_on(last, sizeof(pattern));
 		fake_teardown();
 	}
 }
@@ -800,10 +803,7 @@ START_TEST(slow_server_is_not_waited_for)
 		last = write_mib(fh, count + more);
 	}
 	ck_assert_uint_eq(more, 48 - 8); /* three quarters of 64 MiB */
-	fake_status(fake_call("write"), BE_OK, "");
-	ck_assert_uint_eq(last->written, sizeof(pattern));
-	while (!list_empty(&fake.calls))
-		fake_status(fake_call("write"), BE_OK, "");
+	held_goes_on(last, sizeof(pattern));
 	fake_teardown();
 }
 END_TEST
